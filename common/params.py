@@ -1,0 +1,159 @@
+"""params.yaml as typed, frozen dataclasses; anything unexpected is refused by name before any work starts.
+
+A section may hold a mapping `sample`: its values replace the section's own when `corpus: sample`. That is the one
+switch between the embedded sample and the full corpus.
+"""
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import yaml
+
+from common.errors import ParamError
+
+T = TypeVar("T")
+PARAMS = Path("params.yaml")
+SECTIONS = (
+    *("corpus", "sources", "engine", "download", "trim", "resample", "resize", "merge", "split", "shard"),
+    *("pretrain", "stage1", "stage2", "stage3", "evaluate"),
+)
+
+
+@dataclass(frozen=True)
+class Range:
+    """Bounds, both inclusive, for a number: `Annotated[int, Range(1, 100)]`."""
+
+    low: float
+    high: float = float("inf")
+
+
+Positive = Annotated[int, Range(1)]
+Count = Annotated[int, Range(0)]
+Fraction = Annotated[float, Range(0.0, 1.0)]
+
+
+@dataclass(frozen=True)
+class Params:
+    """The whole file, read; `section` gives one part of it as a typed object."""
+
+    corpus: str
+    raw: Mapping[str, Any]
+
+    def section(self, name: str, kind: type[T]) -> T:
+        """The section `name` as an instance of the dataclass `kind`.
+
+        Raises:
+            ParamError: a key is unknown or missing, or a value has the wrong type or lies outside its range.
+        """
+        value = self.raw.get(name)
+        if isinstance(value, Mapping):
+            overlay = value.get("sample", {})
+            if not isinstance(overlay, Mapping):
+                raise ParamError(f"params.yaml: {name}.sample is {overlay!r}: must be a mapping of {name}'s own keys")
+            stranger = next((key for key in overlay if key not in value), None)
+            if stranger is not None:
+                raise ParamError(f"params.yaml: {name}.sample.{stranger} is unknown: it overrides no key of {name}")
+            value = {key: item for key, item in value.items() if key != "sample"}
+            if self.corpus == "sample":
+                value |= overlay
+        built: T = build(kind, value, name)
+        return built
+
+
+def read(path: Path = PARAMS) -> Params:
+    """Read params.yaml and check its top level.
+
+    Raises:
+        ParamError: the file is missing, is not YAML, or has an unknown or missing section.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ParamError(f"{path} is not here: run from the project's top folder") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(raw, Mapping):
+        raise ParamError(f"{path} must be a mapping of sections, not {type(raw).__name__}")
+    _check_keys(raw, SECTIONS, "", SECTIONS)
+    corpus = raw["corpus"]
+    if not isinstance(corpus, str) or not corpus:
+        raise ParamError(f"params.yaml: corpus is {corpus!r}: must be sample, full, or a folder or URL of a mirror")
+    return Params(corpus, raw)
+
+
+def build(kind: Any, value: Any, where: str) -> Any:
+    """Check `value` (plain YAML data) against the type `kind` and build it; `where` is its dotted key.
+
+    Raises:
+        ParamError: naming the key, the value and what is allowed.
+    """
+    if kind is Any:
+        return value
+    if is_dataclass(kind) and isinstance(kind, type):
+        return _build_dataclass(kind, value, where)
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Annotated:
+        built = build(args[0], value, where)
+        for limit in args[1:]:
+            if built is not None and not limit.low <= built <= limit.high:
+                raise _refuse(where, value, f"from {limit.low:g} to {limit.high:g}")
+        return built
+    if origin in (Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        (inner,) = (arg for arg in args if arg is not type(None))
+        return build(inner, value, where)
+    if origin is Literal:
+        if value not in args or isinstance(value, bool) is not isinstance(args[0], bool):
+            raise _refuse(where, value, "one of " + ", ".join(map(str, args)))
+        return value
+    if origin in (tuple, list):
+        if not isinstance(value, list):
+            raise _refuse(where, value, "a list")
+        return tuple(build(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise _refuse(where, value, "a mapping with text keys")
+        return {key: build(args[1], item, f"{where}.{key}") for key, item in value.items()}
+    return _build_scalar(kind, value, where)
+
+
+def _build_dataclass(kind: type, value: Any, where: str) -> Any:
+    if not isinstance(value, Mapping):
+        raise _refuse(where, value, "a mapping")
+    hints = get_type_hints(kind, include_extras=True)
+    required = [field.name for field in fields(kind) if field.default is MISSING]
+    _check_keys(value, [field.name for field in fields(kind)], f"{where}.", required)
+    try:
+        return kind(**{key: build(hints[key], item, f"{where}.{key}") for key, item in value.items()})
+    except ValueError as error:  # what __post_init__ says of a combination
+        raise ParamError(f"params.yaml: {where}: {error}") from None
+
+
+def _build_scalar(kind: type, value: Any, where: str) -> Any:
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    accepted = (int, float) if kind is float else (kind,)
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise _refuse(where, value, names[kind])
+    if kind is float and value != value:
+        raise _refuse(where, value, names[kind])
+    return kind(value)
+
+
+def _check_keys(value: Mapping[Any, Any], allowed: Sequence[str], prefix: str, required: Sequence[str]) -> None:
+    for key in value:
+        if key not in allowed:
+            near = difflib.get_close_matches(str(key), allowed, n=1)
+            hint = f"did you mean {near[0]}?" if near else "allowed are " + ", ".join(allowed)
+            raise ParamError(f"params.yaml: {prefix}{key} is unknown: {hint}")
+    missing = [key for key in required if key not in value]
+    if missing:
+        raise ParamError(f"params.yaml: {prefix}{missing[0]} is missing")
+
+
+def _refuse(where: str, value: Any, allowed: str) -> ParamError:
+    return ParamError(f"params.yaml: {where} is {value!r}: must be {allowed}")

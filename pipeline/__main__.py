@@ -1,0 +1,59 @@
+"""`python -m pipeline STAGE`: the data stages, one command each."""
+
+import argparse
+import importlib
+import sys
+from pathlib import Path
+
+from common import command
+
+STAGES = {
+    "download": "fetch what the composite needs and look at each file on arrival",
+    "trim": "every clip as a file of its own, by stream copy",
+    "resample": "the timeline: which frame is on screen at each of 100 ticks at 10 FPS",
+    "resize": "decode every clip once into a 64x64 filmstrip",
+    "merge": "one manifest of all sources, every clip with its class",
+    "split": "hold out a fifth of the classes",
+    "shard": "filmstrips into WebDataset tars with byte offsets",
+    "verify": "decode every sample of every shard and hold it against the manifests",
+    "stats": "print the funnel and the losses by reason",
+    "retry": "try again what failed for reasons that may have passed",
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m pipeline", description="Videos in, shards out.")
+    stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    for name, purpose in STAGES.items():
+        stages.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml.")
+    show = stages.add_parser("show", help="contact sheet of a clip or a class", description="Contact sheet as a picture.")
+    what = show.add_mutually_exclusive_group(required=True)
+    what.add_argument("clip_id", nargs="?", metavar="CLIP_ID", help="the clip whose ticks to show")
+    what.add_argument("--class", dest="class_name", metavar="NAME", help="show clips of this class instead")
+    show.add_argument("-o", "--out", type=Path, required=True, help="picture to write, .png or .jpg")
+    corpus = stages.add_parser("corpus", help="switch params.yaml to sample, full, or a mirror")
+    corpus.add_argument("corpus", metavar="sample|full|PATH|URL")
+    return top
+
+
+def main() -> None:
+    """Run the stage that the command line names; its module is imported only now, so `--help` is instant."""
+    arguments = parser().parse_args()
+    if arguments.stage == "show":
+        from pipeline import show
+
+        if arguments.class_name is not None:
+            show.show_class(arguments.class_name, arguments.out)
+        else:
+            show.show_clip(arguments.clip_id, arguments.out)
+    elif arguments.stage == "corpus":
+        from pipeline.corpus import switch
+
+        switch(arguments.corpus)
+    else:
+        importlib.import_module(f"pipeline.{arguments.stage}").main()
+
+
+if __name__ == "__main__":
+    sys.exit(command.run(main))

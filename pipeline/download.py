@@ -1,0 +1,40 @@
+"""download: fetch what the composite needs, look at each file on arrival, and say what became of every annotated clip."""
+
+from common.errors import WorkError
+from common.files import sweep
+from pipeline import manifests, params, sources, stage
+from pipeline.layout import MIRROR, RAW
+from pipeline.manifests import Row
+
+
+def main() -> None:
+    """Write download.parquet; hosted clips land in `data/raw/`, a user's own files stay where they are."""
+    settings = params.load()
+    if settings.corpus == "sample" and sources.needs_hosts(settings):
+        from pipeline.sample import build_mirror
+
+        build_mirror(MIRROR, workers=settings.engine.workers or None)
+    RAW.mkdir(parents=True, exist_ok=True)
+    sweep(RAW)
+    rows: list[Row] = []
+    for source in sources.create(settings):
+        rows += source.download()
+    _check_unique(rows)
+    manifests.write("download", rows)
+    spare = sum(row["status"] == "spare" for row in rows)
+    print(f"download: {len(rows):,} clips annotated, {spare:,} spare")
+    stage.report("download", rows)
+
+
+def _check_unique(rows: list[Row]) -> None:
+    seen: dict[str, str] = {}
+    for row in rows:
+        other = seen.setdefault(row["clip_id"], row["source"])
+        if len(seen) and other != row["source"]:
+            raise WorkError(
+                f"clip {row['clip_id']} comes from both {other} and {row['source']}: rename one of them under `sources`"
+            )
+    if len(seen) != len(rows):
+        ids = sorted(row["clip_id"] for row in rows)
+        twice = next(a for a, b in zip(ids, ids[1:], strict=False) if a == b)
+        raise WorkError(f"clip {twice} is annotated twice in {seen[twice]}: remove one of the two")

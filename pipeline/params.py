@@ -1,0 +1,132 @@
+"""The sections of params.yaml that shape the dataset; params.yaml itself explains each value and where it comes from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from common.errors import ParamError
+from common.params import Count, Params, Positive, Range, build, read
+
+
+@dataclass(frozen=True)
+class Engine:
+    kind: Literal["local"]
+    workers: Count
+    timeout_s: Annotated[float, Range(1)]
+
+    def __post_init__(self) -> None:
+        if self.workers > 512:
+            raise ValueError(f"workers is {self.workers}: must be from 0 (all cores) to 512")
+
+
+@dataclass(frozen=True)
+class Download:
+    kinetics_clips: Positive
+    kinetics_splits: tuple[Literal["train", "val", "test"], ...]
+    reserve_per_class: Count
+    seed: Count
+
+
+@dataclass(frozen=True)
+class Trim:
+    margin_s: Annotated[float, Range(0, 60)]
+
+
+@dataclass(frozen=True)
+class Resample:
+    fps: Annotated[int, Range(1, 240)]
+    frames: Annotated[int, Range(1, 1000)]
+    min_frames: Annotated[int, Range(1, 1000)]
+    pad: Literal["loop", "hold"]
+
+    def __post_init__(self) -> None:
+        if self.min_frames > self.frames:
+            raise ValueError(f"min_frames is {self.min_frames}: must be at most frames, {self.frames}")
+
+
+@dataclass(frozen=True)
+class Resize:
+    size: Annotated[int, Range(8, 512)]
+    fit: Literal["stretch", "letterbox"]
+    format: Literal["jpg", "webp"]
+    quality: Annotated[int, Range(1, 100)]
+    timeout_s: Annotated[float, Range(1)]
+
+    def __post_init__(self) -> None:
+        if self.size % 8:
+            raise ValueError(f"size is {self.size}: must be a multiple of 8, or frames of a filmstrip share JPEG blocks")
+
+
+@dataclass(frozen=True)
+class Merge:
+    class_rule: Literal["label_sets", "first_label", "source_video"]
+    label_sets: Positive
+    expected_classes: Positive | None
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    train: Count
+    test: Count
+
+
+@dataclass(frozen=True)
+class Split:
+    seed: Count
+    held_out: Annotated[float, Range(0.0, 0.9)]
+    target_clips: SplitCounts | None
+    expected: SplitCounts | None
+
+
+@dataclass(frozen=True)
+class Shard:
+    seed: Count
+    max_clips: Positive
+    max_bytes: Annotated[int, Range(1 << 20)]
+
+
+KINDS = {
+    "engine": Engine,
+    "download": Download,
+    "trim": Trim,
+    "resample": Resample,
+    "resize": Resize,
+    "merge": Merge,
+    "split": Split,
+    "shard": Shard,
+}
+
+
+@dataclass(frozen=True)
+class PipelineParams:
+    """Everything in params.yaml that the data stages obey, checked as a whole."""
+
+    corpus: str
+    sources: Mapping[str, Any]
+    engine: Engine
+    download: Download
+    trim: Trim
+    resample: Resample
+    resize: Resize
+    merge: Merge
+    split: Split
+    shard: Shard
+
+
+def load() -> PipelineParams:
+    """Read and check params.yaml in the current folder.
+
+    Raises:
+        ParamError: see `common.params`; also when a filmstrip would be taller than its image format allows.
+    """
+    raw: Params = read()
+    sections = {name: raw.section(name, kind) for name, kind in KINDS.items()}
+    sources = build(dict[str, dict[str, Any]], raw.raw["sources"], "sources")
+    params = PipelineParams(corpus=raw.corpus, sources=sources, **sections)
+    height, limit = params.resample.frames * params.resize.size, {"jpg": 65535, "webp": 16383}[params.resize.format]
+    if height > limit:
+        raise ParamError(
+            f"params.yaml: resample.frames x resize.size is {height} pixels: "
+            f"a {params.resize.format} filmstrip is at most {limit} tall"
+        )
+    return params

@@ -1,0 +1,60 @@
+"""resize: every clip decoded exactly once, its 100 ticks at 64x64 in one filmstrip image."""
+
+import hashlib
+import time
+from typing import Any
+
+from common.files import write_bytes
+from pipeline import params, stage
+from pipeline.layout import FILMSTRIPS
+from pipeline.manifests import Row
+from pipeline.params import Resize
+from pipeline.video.container import open_video
+from pipeline.video.filmstrip import decode_ticks, encode
+
+VERSION = 1
+
+
+def main() -> None:
+    """Read resample.parquet, write resize.parquet and `data/filmstrips/`."""
+    settings = params.load()
+    stage.run(
+        "resize",
+        "resample",
+        resize,
+        version=VERSION,
+        params=settings.resize,
+        options=settings.engine,
+        folder=FILMSTRIPS,
+        timeout_s=settings.resize.timeout_s,
+        cost=lambda row: row["width"] * row["height"] * row["source_frames"],
+    )
+
+
+def resize(row: Row, settings: Resize) -> dict[str, Any]:
+    """The filmstrip of one resampled clip.
+
+    Raises:
+        ClipError: decode_error when a frame on the timeline cannot be decoded; else as `open_video`.
+    """
+    start = time.perf_counter()
+    with open_video(row["path"]) as (container, stream):
+        frames = decode_ticks(
+            container,
+            stream,
+            row["timeline"],
+            size=settings.size,
+            fit=settings.fit,
+            skip=row["timeline_from"] == "packets",
+        )
+    seconds = time.perf_counter() - start
+    strip = encode(frames, format=settings.format, quality=settings.quality)
+    path = FILMSTRIPS / row["source"] / f"{row['clip_id']}.{settings.format}"
+    write_bytes(path, strip)
+    return {
+        "path": str(path),
+        "bytes": len(strip),
+        "sha256": hashlib.sha256(strip).hexdigest(),
+        "valid_frames": row["valid_frames"],
+        "decode_s": round(seconds, 4),
+    }

@@ -1,0 +1,109 @@
+"""show: a contact sheet of a clip, or of a class, as a picture to look at."""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from common.errors import ParamError, WorkError
+from common.files import write_bytes
+from pipeline import manifests, params
+from pipeline.manifests import Row
+from pipeline.video import filmstrip
+
+_SCALE = 2  # 64 pixels are small on a screen
+_CAPTION = 26
+_COLUMNS = 10
+_INK, _PAPER, _GREY = (30, 30, 30), (255, 255, 255), (150, 150, 150)
+
+
+def show_clip(clip_id: str, out: Path) -> None:
+    """Write every tick of a clip: tick and time above the time of the source frame that it shows.
+
+    Raises:
+        WorkError: there is no such clip, or it was lost, with the reason.
+    """
+    row = _find("resize", clip_id)
+    timeline = _find("resample", clip_id)
+    settings = params.load()
+    frames = _frames(row, settings.resize.size)
+    base = _fraction(timeline["time_base"])
+    captions = [
+        (f"{tick} {tick / settings.resample.fps:.1f}s", f"{pts * base:.3f}s", tick < row["valid_frames"])
+        for tick, pts in enumerate(timeline["timeline"])
+    ]
+    _write(out, _grid([_cell(frame, *caption) for frame, caption in zip(frames, captions, strict=True)]))
+    print(f"{out}: {clip_id}, {row['valid_frames']} ticks of {timeline['codec']} {timeline['width']}x{timeline['height']}")
+
+
+def show_class(name: str, out: Path, clips: int = 6) -> None:
+    """Write one line of ten frames for each of the first `clips` clips of a class.
+
+    Raises:
+        WorkError: no class has this name.
+    """
+    table = manifests.read_table("shards")
+    rows = table.filter(pc.equal(table["class_name"], name)).slice(0, clips).to_pylist()
+    if not rows:
+        raise WorkError(f"no class is named {name!r}: manifests/classes.parquet lists them")
+    size = params.load().resize.size
+    cells = []
+    for row in rows:
+        frames = _frames(row, size)
+        ticks = np.linspace(0, max(0, row["valid_frames"] - 1), _COLUMNS).round().astype(int)
+        cells += [_cell(frames[tick], f"{row['clip_id'][:18]}" if not n else "", str(tick)) for n, tick in enumerate(ticks)]
+    _write(out, _grid(cells))
+    print(f"{out}: {len(rows)} clips of {name!r}, one a line")
+
+
+def _find(name: str, clip_id: str) -> Row:
+    table = manifests.read_table(name)
+    rows: list[Row] = table.filter(pc.equal(table["clip_id"], clip_id)).to_pylist()
+    if not rows:
+        raise WorkError(f"no clip is named {clip_id!r} in {manifests.path_of(name)}")
+    if rows[0]["status"] != "ok":
+        raise WorkError(f"{clip_id} has no filmstrip: {rows[0]['error']}: {rows[0]['error_detail']}")
+    return rows[0]
+
+
+def _frames(row: Row, size: int) -> NDArray[np.uint8]:
+    try:
+        if "shard" in row:
+            with Path(row["shard"]).open("rb") as tar:
+                tar.seek(row["offset"])
+                return filmstrip.decode(tar.read(row["length"]), size)
+        return filmstrip.decode(Path(row["path"]).read_bytes(), size)
+    except ValueError as error:
+        raise WorkError(f"the filmstrip of {row['clip_id']} is damaged: {error}") from None
+
+
+def _cell(frame: NDArray[np.uint8], top: str, bottom: str, real: bool = True) -> NDArray[np.uint8]:
+    picture = frame.repeat(_SCALE, 0).repeat(_SCALE, 1)
+    label = np.full((_CAPTION, picture.shape[1], 3), _PAPER, np.uint8)
+    for line, text in enumerate((top, bottom)):
+        colour = _INK if real else _GREY
+        cv2.putText(label, text, (2, 11 + 12 * line), cv2.FONT_HERSHEY_SIMPLEX, 0.36, colour, 1, cv2.LINE_AA)
+    return np.pad(np.vstack([label, picture]), ((2, 2), (2, 2), (0, 0)), constant_values=255)
+
+
+def _grid(cells: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    blank = np.full_like(cells[0], 255)
+    cells = cells + [blank] * (-len(cells) % _COLUMNS)
+    return np.vstack([np.hstack(cells[start : start + _COLUMNS]) for start in range(0, len(cells), _COLUMNS)])
+
+
+def _write(out: Path, picture: NDArray[np.uint8]) -> None:
+    try:
+        done, data = cv2.imencode(out.suffix or ".png", picture[..., ::-1])
+    except cv2.error:
+        done = False
+    if not done:
+        raise ParamError(f"{out}: name a picture that ends in .png or .jpg")
+    write_bytes(out, data.tobytes())
+
+
+def _fraction(text: str) -> float:
+    numerator, _, denominator = text.partition("/")
+    return int(numerator) / int(denominator or 1)

@@ -1,0 +1,77 @@
+"""One file per dataset: from annotations to clip rows, and to the bytes. `create` reads `sources` and `corpus`."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from common.errors import ParamError
+from common.params import build
+from pipeline.layout import MIRROR
+from pipeline.manifests import Row
+from pipeline.params import PipelineParams
+from pipeline.sources import folder, kinetics400, minikinetics200, tinyvirat
+from pipeline.sources.hosts import Hosts
+
+_ENTRIES = {
+    "kinetics400": kinetics400.Entry,
+    "minikinetics200": minikinetics200.Entry,
+    "tinyvirat": tinyvirat.Entry,
+    "folder": folder.Entry,
+}
+
+
+class Source(Protocol):
+    """A dataset that can fetch itself."""
+
+    def download(self) -> list[Row]:
+        """One download row per annotated clip."""
+
+
+def parse(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The entries under `sources`, typed by their kind.
+
+    Raises:
+        ParamError: an unknown kind or key, a name that is no plain word, or the same hosted dataset twice.
+    """
+    if not entries:
+        raise ParamError("params.yaml: sources is empty: list at least one dataset or folder")
+    typed = {}
+    for name, entry in entries.items():
+        if not name.replace("_", "a").isalnum() or not name.isascii():
+            raise ParamError(f"params.yaml: sources.{name}: a source's name is made of letters, digits and `_`")
+        kind = entry.get("kind")
+        if kind not in _ENTRIES:
+            raise ParamError(f"params.yaml: sources.{name}.kind is {kind!r}: must be one of {', '.join(_ENTRIES)}")
+        typed[name] = build(_ENTRIES[kind], entry, f"sources.{name}")
+    for kind in ("kinetics400", "minikinetics200", "tinyvirat"):
+        names = [name for name, entry in typed.items() if entry.kind == kind]
+        if len(names) > 1:
+            raise ParamError(f"params.yaml: sources.{names[1]} repeats {kind}, which {names[0]} is already")
+    return typed
+
+
+def create(params: PipelineParams) -> list[Source]:
+    """The sources that params.yaml asks for. MiniKinetics-200 is part of Kinetics-400 and comes with it."""
+    entries = parse(params.sources)
+    hosts = Hosts(_mirror(params.corpus))
+    kinds = {entry.kind: name for name, entry in entries.items()}
+    made: list[Source] = []
+    if "kinetics400" in kinds or "minikinetics200" in kinds:
+        mini = minikinetics200.read_ids(hosts) if "minikinetics200" in kinds else frozenset()
+        name = kinds.get("kinetics400", kinds.get("minikinetics200", ""))
+        only_mini = "kinetics400" not in kinds
+        made.append(kinetics400.Kinetics400(name, hosts, params.download, params.engine, mini, only_mini))
+    for name, entry in entries.items():
+        if isinstance(entry, tinyvirat.Entry):
+            made.append(tinyvirat.TinyVirat(name, entry, hosts, params.engine))
+        elif isinstance(entry, folder.Entry):
+            made.append(folder.Folder(name, entry, params.engine))
+    return made
+
+
+def needs_hosts(params: PipelineParams) -> bool:
+    """Whether any source reads hosted archives, as opposed to the user's own folders."""
+    return any(entry.kind != "folder" for entry in parse(params.sources).values())
+
+
+def _mirror(corpus: str) -> str | None:
+    return {"full": None, "sample": str(MIRROR)}.get(corpus, corpus)

@@ -1,0 +1,135 @@
+"""What every source has in common: annotated clips, safe names for them, and the look at a file that has arrived."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from pipeline import stage
+from pipeline.engine import Task
+from pipeline.failures import ClipError, Failure
+from pipeline.ledger import Outcome, digest, file_digest
+from pipeline.manifests import Row
+from pipeline.params import Engine
+from pipeline.video.container import open_video
+
+PROBE_VERSION = 1
+_LONGEST = 150  # leaves room for a suffix within the 255 bytes of a file name
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """A clip as its publisher describes it, before any of its bytes are here."""
+
+    clip_id: str
+    source: str
+    video_id: str
+    labels: tuple[str, ...]
+    official_split: str | None = None
+    start_s: float | None = None
+    end_s: float | None = None
+    precut: bool = True
+    in_minikinetics200: bool = False
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A clip's bytes on disk, and where they came from."""
+
+    path: Path
+    url: str
+
+
+def make_id(*parts: str) -> str:
+    """A clip_id of letters, digits, `-` and `_`. Parts that do not fit are shortened or replaced, and told apart by a digest."""
+    plain = "-".join(parts)
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", unicodedata.normalize("NFKD", plain))
+    if safe == plain and len(safe) <= _LONGEST:
+        return safe
+    return f"{safe[: _LONGEST - 9]}-{hashlib.sha256(plain.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def probe_all(arrivals: Mapping[str, Arrival], options: Engine, label: str) -> dict[str, Outcome]:
+    """Look at every file that has arrived, on all cores; files that have not changed since are not looked at again."""
+    tasks, keys = [], {}
+    for clip_id, arrival in arrivals.items():
+        status = arrival.path.stat()
+        keys[clip_id] = digest("probe", PROBE_VERSION, str(arrival.path), status.st_size, status.st_mtime_ns)
+        tasks.append(Task(clip_id, (str(arrival.path),), status.st_size))
+    return stage.map_clips("download", probe, tasks, keys, options, label=label)
+
+
+def probe(path: str) -> dict[str, Any]:
+    """The file's size and digest, when it opens, has a video stream, and its first and last keyframes decode.
+
+    Raises:
+        ClipError: unreadable_container, no_video_stream or decode_error.
+    """
+    with open_video(path) as (container, stream):
+        stream.codec_context.skip_frame = "NONKEY"
+        _decode_one(container, stream, "first")
+        if container.duration and container.duration > av.time_base:
+            container.seek(container.duration + (container.start_time or 0), backward=True)
+            _decode_one(container, stream, "last")
+    return {"path": path, "bytes": Path(path).stat().st_size, "sha256": file_digest(Path(path))}
+
+
+def _decode_one(container: Any, stream: Any, which: str) -> None:
+    for packet in container.demux(stream):
+        try:
+            if packet.decode():
+                return
+        except av.InvalidDataError:
+            continue
+    raise ClipError(Failure.DECODE_ERROR, f"the {which} keyframe cannot be decoded: the file is cut short or damaged")
+
+
+def to_row(
+    clip: Annotation, outcome: Outcome, arrival: Arrival | None, *, rank: int | None = None, quota: int | None = None
+) -> Row:
+    """The download row of a clip whose fate is known. An outcome with no path and no error is a spare never fetched."""
+    row = annotation_row(clip) | stage.to_row({"clip_id": clip.clip_id, "source": clip.source}, outcome)
+    row |= {"rank": rank, "quota": quota, "url": arrival.url if arrival else None}
+    if outcome.error is None:
+        # The stages below are keyed by what the clip is, not by where and when its file was written.
+        row["key"] = digest("download", row["sha256"], clip.precut, clip.start_s, clip.end_s)
+    return row
+
+
+def annotation_row(clip: Annotation) -> Row:
+    """The columns that the annotation alone decides."""
+    return {
+        "clip_id": clip.clip_id,
+        "source": clip.source,
+        "video_id": clip.video_id,
+        "start_s": clip.start_s,
+        "end_s": clip.end_s,
+        "official_split": clip.official_split,
+        "labels": list(clip.labels),
+        "in_minikinetics200": clip.in_minikinetics200,
+        "precut": clip.precut,
+    }
+
+
+def spare_row(clip: Annotation, *, quota: int | None) -> Row:
+    """The row of a clip that nobody needs: its class has its quota and reserve without it."""
+    return annotation_row(clip) | {"status": "spare", "attempts": 0, "key": "", "quota": quota}
+
+
+def failed_row(clip: Annotation, code: Failure, detail: str, *, quota: int | None = None) -> Row:
+    """The row of a clip that is lost before any of its bytes were looked at."""
+    outcome = Outcome.failed(digest("download", clip.clip_id, code.value), ClipError(code, detail))
+    return to_row(clip, outcome, None, quota=quota)
+
+
+def count_by(values: Iterable[str]) -> dict[str, int]:
+    """How often each value occurs, by name."""
+    counts: dict[str, int] = {}
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    return dict(sorted(counts.items()))

@@ -1,0 +1,121 @@
+"""The filmstrip: a clip's frames under one another in one image, 64 wide and 6400 tall.
+
+`cv2.imdecode(...)` and a reshape give `(100, 64, 64, 3)` back. The frame size is a multiple of every JPEG block, so
+frames never bleed into each other.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from pipeline.failures import ClipError, Failure
+from pipeline.video.picture import Picture, to_picture
+from pipeline.video.timeline import frame_time
+
+Fit = Literal["stretch", "letterbox"]
+
+
+def decode_ticks(
+    container: InputContainer,
+    stream: VideoStream,
+    timeline: Sequence[int],
+    *,
+    size: int,
+    fit: Fit,
+    skip: bool,
+) -> NDArray[np.uint8]:
+    """Decode a freshly opened stream once and return its ticks, `(len(timeline), size, size, 3) uint8` RGB.
+
+    Args:
+        timeline: presentation timestamp of each tick, in the stream's time base.
+        skip: let the decoder drop frames that no tick shows and no other frame refers to. Exact, but only where
+            packets carry the timestamps that frames will have.
+
+    Raises:
+        ClipError: decode_error when a frame on the timeline does not come out of the decoder.
+    """
+    wanted = set(timeline)
+    last = max(wanted)
+    pictures: dict[int, Picture] = {}
+    for frame in _frames(container, stream, wanted if skip else None):
+        pts = frame_time(frame)
+        if pts in wanted and pts not in pictures:
+            if frame.is_corrupt:
+                raise ClipError(Failure.DECODE_ERROR, f"the frame at {_seconds(pts, stream)} is damaged")
+            pictures[pts] = _fitted(frame, size, fit)
+        if pts is not None and pts >= last and len(pictures) == len(wanted):
+            break
+    missing = wanted - pictures.keys()
+    if missing:
+        first = _seconds(min(missing), stream)
+        raise ClipError(Failure.DECODE_ERROR, f"{len(missing)} frames could not be decoded, the first at {first}")
+    return np.stack([pictures[pts] for pts in timeline])
+
+
+def _frames(container: InputContainer, stream: VideoStream, wanted: set[int] | None):  # type: ignore[no-untyped-def]
+    context = stream.codec_context
+    for packet in container.demux(stream):
+        if wanted is not None:
+            context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF"
+        try:
+            yield from packet.decode()
+        except av.InvalidDataError:
+            continue  # what was lost shows as a missing tick, or no tick wanted it
+
+
+def _fitted(frame: VideoFrame, size: int, fit: Fit) -> Picture:
+    turns = round(frame.rotation / 90) % 4
+    if fit == "stretch":
+        # A turn of a square commutes with stretching to it.
+        return np.rot90(to_picture(frame, size, size), turns)
+    width, height = _letterbox(frame, size)
+    inner = np.rot90(to_picture(frame, width, height), turns)
+    canvas = np.zeros((size, size, 3), np.uint8)
+    top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
+    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return canvas
+
+
+def _letterbox(frame: VideoFrame, size: int) -> tuple[int, int]:
+    """Width and height of the frame, before its rotation, that fit in a square of `size` at its true shape."""
+    scale = size / max(frame.width, frame.height)
+    return max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
+
+
+def _seconds(pts: int, stream: VideoStream) -> str:
+    return f"{float(pts * (stream.time_base or 0)):.2f} s"
+
+
+def encode(frames: NDArray[np.uint8], *, format: Literal["jpg", "webp"], quality: int) -> bytes:
+    """Frames `(T, S, S, 3) uint8` RGB as one image file. JPEG keeps full chroma (4:4:4); WebP at 100 is lossless."""
+    strip = frames.reshape(-1, frames.shape[2], 3)[..., ::-1]
+    if format == "jpg":
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+        options += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    else:
+        options = [cv2.IMWRITE_WEBP_QUALITY, 101 if quality == 100 else quality]
+    done, data = cv2.imencode(f".{format}", np.ascontiguousarray(strip), options)
+    if not done:
+        raise ClipError(Failure.DECODE_ERROR, f"a filmstrip of {strip.shape} could not be encoded as {format}")
+    return data.tobytes()
+
+
+def decode(data: bytes, size: int) -> NDArray[np.uint8]:
+    """A filmstrip file back to `(T, size, size, 3) uint8` RGB.
+
+    Raises:
+        ValueError: the bytes are no image, or its shape is no stack of `size` x `size` frames.
+    """
+    strip = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
+    if strip is None:
+        raise ValueError("not an image")
+    if strip.shape[1] != size or strip.shape[0] % size:
+        raise ValueError(f"an image of {strip.shape[1]}x{strip.shape[0]} is no filmstrip of {size}x{size} frames")
+    return strip.reshape(-1, size, size, 3).astype(np.uint8, copy=False)

@@ -1,0 +1,1 @@
+"""Shards in, checkpoints, metrics and figures out. Never imports `pipeline`."""
