@@ -7,8 +7,9 @@ from pipeline import params, stage
 from pipeline.failures import ClipError, Failure
 from pipeline.manifests import Row
 from pipeline.params import Resample
+from pipeline.video.clock import timed_frames
 from pipeline.video.container import open_video
-from pipeline.video.timeline import decoded, make_timeline, shown_frames
+from pipeline.video.timeline import make_timeline, shown_frames
 
 VERSION = 1
 
@@ -57,7 +58,7 @@ def _facts(path: str) -> dict[str, Any]:
     """What the file says of itself; the rotation is known only once a frame has been decoded."""
     with open_video(path) as (container, stream):
         context = stream.codec_context
-        frame = next(decoded(container, stream), None)
+        _, frame = next(timed_frames(container, stream), (None, None))
         return {
             "container": container.format.name,
             "codec": context.codec.canonical_name,

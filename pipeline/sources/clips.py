@@ -4,11 +4,14 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+from av.packet import Packet
+from av.video.stream import VideoStream
 
 from pipeline import stage
 from pipeline.engine import Task
@@ -54,38 +57,60 @@ def make_id(*parts: str) -> str:
     return f"{safe[: _LONGEST - 9]}-{hashlib.sha256(plain.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
-def probe_all(arrivals: Mapping[str, Arrival], options: Engine, label: str) -> dict[str, Outcome]:
-    """Look at every file that has arrived, on all cores; files that have not changed since are not looked at again."""
+def probe_all(
+    arrivals: Mapping[str, Arrival], options: Engine, label: str, *, whole: bool = True
+) -> dict[str, Outcome]:
+    """Look at every file that has arrived, on all cores; files that have not changed since are not looked at again.
+
+    Args:
+        whole: the file is one short clip and all of it must be there; else only its beginning is looked at.
+    """
     tasks, keys = [], {}
     for clip_id, arrival in arrivals.items():
         status = arrival.path.stat()
-        keys[clip_id] = digest("probe", PROBE_VERSION, str(arrival.path), status.st_size, status.st_mtime_ns)
-        tasks.append(Task(clip_id, (str(arrival.path),), status.st_size))
+        keys[clip_id] = digest("probe", PROBE_VERSION, str(arrival.path), status.st_size, status.st_mtime_ns, whole)
+        tasks.append(Task(clip_id, (str(arrival.path), whole), status.st_size))
     return stage.map_clips("download", probe, tasks, keys, options, label=label)
 
 
-def probe(path: str) -> dict[str, Any]:
-    """The file's size and digest, when it opens, has a video stream, and its first and last keyframes decode.
+def probe(path: str, whole: bool) -> dict[str, Any]:
+    """The file's size and digest, when it opens, has a video stream, and its first (and last) keyframe decodes.
 
     Raises:
         ClipError: unreadable_container, no_video_stream or decode_error.
     """
     with open_video(path) as (container, stream):
-        stream.codec_context.skip_frame = "NONKEY"
-        _decode_one(container, stream, "first")
-        if container.duration and container.duration > av.time_base:
-            container.seek(container.duration + (container.start_time or 0), backward=True)
-            _decode_one(container, stream, "last")
+        if whole:
+            _check_index(stream, Path(path).stat().st_size)
+        packets = (packet for packet in container.demux(stream) if packet.size)
+        group: list[Packet] = []  # from the last keyframe on
+        _decode_one(stream, packets, "first")
+        for packet in packets if whole else ():
+            if packet.is_keyframe:
+                group.clear()
+            group.append(packet)
+        if group and group[0].is_keyframe:
+            stream.codec_context.flush_buffers()
+            _decode_one(stream, group, "last")
     return {"path": path, "bytes": Path(path).stat().st_size, "sha256": file_digest(Path(path))}
 
 
-def _decode_one(container: Any, stream: Any, which: str) -> None:
-    for packet in container.demux(stream):
-        try:
+def _check_index(stream: VideoStream, size: int) -> None:
+    """An mp4 lists where every frame lies; a download cut short lacks the last ones."""
+    end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
+    if end > size:
+        raise ClipError(Failure.DECODE_ERROR, f"the file is cut short: its index reaches to byte {end}, it has {size}")
+
+
+def _decode_one(stream: VideoStream, packets: Iterable[Packet], which: str) -> None:
+    """Decode until one frame comes out: the first keyframe, unless the stream starts in the middle."""
+    for packet in packets:
+        with suppress(av.InvalidDataError):
             if packet.decode():
                 return
-        except av.InvalidDataError:
-            continue
+    with suppress(av.EOFError):
+        if stream.decode(None):
+            return
     raise ClipError(Failure.DECODE_ERROR, f"the {which} keyframe cannot be decoded: the file is cut short or damaged")
 
 

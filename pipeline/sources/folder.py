@@ -52,7 +52,7 @@ class Folder:
                 arrivals[clip_id] = Arrival(path, str(path))
             except ClipError as error:
                 rows.append(failed_row(clip, error.code, error.detail))
-        outcomes = probe_all(arrivals, self._options, f"{self._name} probe")
+        outcomes = probe_all(arrivals, self._options, f"{self._name} probe", whole=False)
         for rank, clip_id in enumerate(sorted(arrivals)):
             rows.append(to_row(clips[clip_id][0], outcomes[clip_id], arrivals[clip_id], rank=rank))
         return rows

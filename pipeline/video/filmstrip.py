@@ -7,7 +7,6 @@ frames never bleed into each other.
 from collections.abc import Sequence
 from typing import Literal
 
-import av
 import cv2
 import numpy as np
 from av.container import InputContainer
@@ -16,8 +15,8 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.failures import ClipError, Failure
+from pipeline.video.clock import timed_frames
 from pipeline.video.picture import Picture, to_picture
-from pipeline.video.timeline import frame_time
 
 Fit = Literal["stretch", "letterbox"]
 
@@ -44,9 +43,8 @@ def decode_ticks(
     wanted = set(timeline)
     last = max(wanted)
     pictures: dict[int, Picture] = {}
-    for frame in _frames(container, stream, wanted if skip else None):
-        pts = frame_time(frame)
-        if pts in wanted and pts not in pictures:
+    for pts, frame in timed_frames(container, stream, wanted if skip else None):
+        if pts is not None and pts in wanted and pts not in pictures:
             if frame.is_corrupt:
                 raise ClipError(Failure.DECODE_ERROR, f"the frame at {_seconds(pts, stream)} is damaged")
             pictures[pts] = _fitted(frame, size, fit)
@@ -57,17 +55,6 @@ def decode_ticks(
         first = _seconds(min(missing), stream)
         raise ClipError(Failure.DECODE_ERROR, f"{len(missing)} frames could not be decoded, the first at {first}")
     return np.stack([pictures[pts] for pts in timeline])
-
-
-def _frames(container: InputContainer, stream: VideoStream, wanted: set[int] | None):  # type: ignore[no-untyped-def]
-    context = stream.codec_context
-    for packet in container.demux(stream):
-        if wanted is not None:
-            context.skip_frame = "DEFAULT" if packet.pts is None or packet.pts in wanted else "NONREF"
-        try:
-            yield from packet.decode()
-        except av.InvalidDataError:
-            continue  # what was lost shows as a missing tick, or no tick wanted it
 
 
 def _fitted(frame: VideoFrame, size: int, fit: Fit) -> Picture:

@@ -6,6 +6,8 @@ from fractions import Fraction
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from pipeline.video.clock import is_avi
+
 
 @dataclass(frozen=True)
 class PacketTimes:
@@ -16,12 +18,14 @@ class PacketTimes:
     keyframes: list[bool]
     hidden: list[bool]  # an edit list tells players not to show the frame
     time_base: Fraction
+    in_avi: bool
 
     @property
     def trustworthy(self) -> bool:
         """Whether the packets alone tell which frames will come out of the decoder, and when."""
         known = [pts for pts in self.pts if pts is not None]
-        return bool(known) and len(known) == len(self.pts) == len(set(known)) and self.keyframes[0]
+        whole = bool(known) and len(known) == len(self.pts) == len(set(known))
+        return whole and self.keyframes[0] and not self.in_avi
 
 
 def read_packets(container: InputContainer, stream: VideoStream, until: Fraction | None = None) -> PacketTimes:
@@ -30,7 +34,8 @@ def read_packets(container: InputContainer, stream: VideoStream, until: Fraction
     Args:
         until: stop a second of video after this time (seconds); decoding order may run behind display order.
     """
-    times = PacketTimes([], [], [], [], Fraction(stream.time_base or Fraction(1, 90000)))
+    time_base = Fraction(stream.time_base or Fraction(1, 90000))
+    times = PacketTimes([], [], [], [], time_base, is_avi(container))
     limit = None if until is None else (until + 1) / times.time_base
     for packet in container.demux(stream):
         if packet.size == 0:

@@ -5,17 +5,16 @@ after `start + k / fps`; frames repeat where the source is slower than the ticks
 """
 
 import bisect
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-import av
 from av.container import InputContainer
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from pipeline.failures import ClipError, Failure
+from pipeline.video.clock import timed_frames
 from pipeline.video.packets import PacketTimes, read_packets
 
 # Seconds given as floats and containers that round to a microsecond must not push a frame behind its own tick.
@@ -73,8 +72,7 @@ def _from_packets(packets: PacketTimes) -> Frames:
 def _from_decode(container: InputContainer, stream: VideoStream) -> Frames:
     time_base = Fraction(stream.time_base or Fraction(1, 90000))
     times, last_duration = [], 0
-    for frame in decoded(container, stream):
-        pts = frame_time(frame)
+    for pts, frame in timed_frames(container, stream):
         # A clock that jumps back cannot be shown; a player drops such frames, and so does this.
         if pts is not None and (not times or pts > times[-1]):
             times.append(pts)
@@ -82,20 +80,6 @@ def _from_decode(container: InputContainer, stream: VideoStream) -> Frames:
     if not times:
         raise ClipError(Failure.DECODE_ERROR, "no frame could be decoded, or none carries a time")
     return Frames(times, times[-1] + (last_duration or _usual_step(times)), time_base, "frames")
-
-
-def decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decoded frames in display order; damage in the middle of a file loses frames, not the clip."""
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except av.InvalidDataError:
-            continue
-
-
-def frame_time(frame: VideoFrame) -> int | None:
-    """Presentation timestamp of a decoded frame; AVI knows only decoding times."""
-    return frame.pts if frame.pts is not None else frame.dts
 
 
 def _usual_step(times: Sequence[int]) -> int:

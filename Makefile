@@ -1,0 +1,69 @@
+# make dataset, make test: everything else follows from these two. `make help` lists all targets.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+DVC := $(BIN)/dvc repro
+export PYTHONPATH := $(CURDIR)
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
+.PHONY: test test-slow format lint typecheck lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: .venv/.synced  ## .venv with exactly the pinned packages, DVC's settings
+
+# `uv pip sync` also removes what is not pinned, so nothing installed by hand can hide a missing requirement.
+.venv/.synced: requirements.txt
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt
+	@touch $@
+
+# CORPUS=full, or a folder or URL of a mirror, switches params.yaml; without it params.yaml stays as it is.
+corpus = $(if $(CORPUS),$(BIN)/python -m pipeline corpus '$(CORPUS)')
+
+dataset: setup  ## the data stages: 518 classes in WebDataset shards (CORPUS=full for the real datasets)
+	@$(corpus)
+	$(DVC) verify
+	@$(BIN)/python -m pipeline stats
+
+train-stage1 train-stage2 train-stage3 evaluate: setup
+	@$(corpus)
+	$(DVC) $@
+
+train-stage1:  ## fine-tune the masked autoencoder on the composite, against the one that is not
+train-stage2:  ## small ViT with Shifted Patch Tokenization, from scratch, on TinyVIRAT's 26 classes
+train-stage3:  ## masked autoencoder + memory-augmented network for few-shot recognition
+evaluate:  ## few-shot accuracy on the held-out classes
+
+report: evaluate  ## reports/results.html
+	$(BIN)/python -m training report
+
+all: setup  ## every stage
+	$(DVC)
+
+test: setup  ## the whole suite
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-slow: setup  ## the heavier checks
+	$(BIN)/python -m pytest -m slow
+
+format: setup  ## ruff, in place
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: setup  ## ruff
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+typecheck: setup  ## mypy
+	$(BIN)/mypy
+
+lock: setup  ## resolve requirements.in into requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+		--upgrade requirements.in -o requirements.txt
+
+clean:  ## remove what the stages wrote (not .venv)
+	rm -rf data checkpoints metrics plots reports dvclive manifests/*.parquet
