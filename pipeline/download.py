@@ -11,7 +11,7 @@ def main() -> None:
     """Write download.parquet; hosted clips land in `data/raw/`, a user's own files stay where they are."""
     settings = params.load()
     if settings.corpus == "sample" and sources.needs_hosts(settings):
-        from pipeline.sample import build_mirror
+        from pipeline.drawn import build_mirror
 
         build_mirror(MIRROR, workers=settings.engine.workers or None)
     RAW.mkdir(parents=True, exist_ok=True)

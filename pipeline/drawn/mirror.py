@@ -20,8 +20,8 @@ from tqdm import tqdm
 from common.errors import WorkError
 from common.files import write_bytes, write_json
 from pipeline.engine import cores
-from pipeline.sample.footage import Footage, film, silence
-from pipeline.sample.plan import DAMAGE, TRAIN_PARTS, VAL_PARTS, KineticsClip, Plan, Tube, make_plan
+from pipeline.drawn.footage import Footage, film, silence
+from pipeline.drawn.plan import DAMAGE, TRAIN_PARTS, VAL_PARTS, KineticsClip, Plan, Tube, make_plan
 
 FORMAT = 1  # raised when the same seed would give another mirror
 _HOST = "https://s3.amazonaws.com/kinetics/400"

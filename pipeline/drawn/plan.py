@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from pipeline.sample.footage import Footage
-from pipeline.sample.motions import Motion, motions
+from pipeline.drawn.footage import Footage
+from pipeline.drawn.motions import Motion, motions
 
 KINETICS_CLASSES, LABEL_SETS = 400, 118
 WANTED, RESERVE = 10, 1  # clips a class, as params.yaml asks of the sample
