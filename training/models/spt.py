@@ -1,0 +1,49 @@
+"""Shifted Patch Tokenization (Lee et al., 2021, arXiv 2112.13492), frame by frame.
+
+Each frame and four copies of it, shifted by half a patch towards the four diagonals and padded with zeros, are laid
+over one another (15 channels), cut into patches, normalised and mapped to the model's width. A token so sees half a
+patch beyond its own borders.
+
+That is a leak in a masked auto-encoder: a shifted copy carries masked pixels into a visible token. So the masked
+patches are blanked *before* the shift.
+"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from training.models.cubes import Grid, blank, cut, pick
+
+COPIES = 5
+
+
+def shifted_copies(video: Tensor, shift: int) -> Tensor:
+    """(B, C, T, H, W) -> (B, 5 C, T, H, W): the video, then moved right-down, left-down, right-up, left-up by `shift`."""
+    height, width = video.shape[-2:]
+    padded = F.pad(video, (shift, shift, shift, shift))
+    copies = [video]
+    for down in (1, -1):
+        for right in (1, -1):
+            top, left = shift - down * shift, shift - right * shift
+            copies.append(padded[..., top : top + height, left : left + width])
+    return torch.cat(copies, 1)
+
+
+class ShiftedPatchTokenization(nn.Module):
+    """Tokens of a video with their surroundings; the same calls as `CubeEmbedding`."""
+
+    def __init__(self, grid: Grid, dim: int) -> None:
+        super().__init__()
+        self.grid = grid
+        values = COPIES * grid.cube_values
+        self.norm = nn.LayerNorm(values)
+        self.proj = nn.Linear(values, dim)
+
+    def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
+        """(B, 3, T, H, W) -> (B, N, D), or (B, K, D) for the tokens `visible` (B, K), blind to all other tokens' pixels."""
+        if visible is not None:
+            mask = torch.ones(len(video), self.grid.tokens, dtype=torch.bool, device=video.device)
+            video = blank(video, mask.scatter(1, visible, False), self.grid)
+        cubes = cut(shifted_copies(video, self.grid.patch // 2), self.grid.tubelet, self.grid.patch)
+        out: Tensor = self.proj(self.norm(cubes if visible is None else pick(cubes, visible)))
+        return out
