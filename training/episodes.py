@@ -13,16 +13,10 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class Episodes:
-    """A batch of episodes. `rows` and `slots` are `(B, S)`: which clip is shown at each step, and its label slot."""
+    """A batch of episodes: which clip is shown at each step, and its label slot; `(B, S)`, or in rounds `(B, k, way)`."""
 
     rows: Tensor
     slots: Tensor
-
-    @property
-    def instances(self) -> Tensor:
-        """`(B, S)`: the how-manieth clip of its class each step is in its episode, from 1."""
-        one_hot = torch.nn.functional.one_hot(self.slots)
-        return one_hot.cumsum(1).gather(2, self.slots[..., None])[..., 0]
 
 
 class EpisodeSampler:
@@ -45,19 +39,22 @@ class EpisodeSampler:
         self._way, self._shots = way, shots
         self._generator = Generator().manual_seed(seed)
 
+    def use(self, generator: Generator) -> None:
+        """Draw from a generator of the caller's from now on."""
+        self._generator = generator
+
     def sequences(self, batch: int) -> Episodes:
         """Episodes as one shuffled sequence of `way * shots` clips (Santoro et al. 2016)."""
         drawn = [self._sequence() for _ in range(batch)]
         return _stack(drawn)
 
-    def support_and_query(self, batch: int) -> Episodes:
-        """Episodes whose first `way * (shots - 1)` steps are the support, whose last `way` steps are one query a class."""
+    def rounds(self, batch: int) -> Episodes:
+        """Episodes in rounds of one clip of every class: `rows` and `slots` are `(B, shots, way)`."""
         drawn = []
         for _ in range(batch):
             rows, slots = self._draw()
-            support, query = slice(0, self._shots - 1), slice(self._shots - 1, self._shots)
-            parts = [self._shuffled(rows[:, part], slots[:, part]) for part in (support, query)]
-            drawn.append((torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])))
+            order = torch.rand(self._shots, self._way, generator=self._generator).argsort(1)
+            drawn.append((rows.T.gather(1, order), slots.T.gather(1, order)))
         return _stack(drawn)
 
     def _sequence(self) -> tuple[Tensor, Tensor]:

@@ -59,7 +59,7 @@ def read_annotations(text: str, split: str, source: str) -> list[Annotation]:
     for line, row in enumerate(table, 2):
         try:
             video_id, start, end = row["youtube_id"], int(float(row["time_start"])), int(float(row["time_end"]))
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # overflow: a time of `inf`
             raise WorkError(f"{split}.csv of {source}, line {line}: times are not numbers") from None
         if not _YOUTUBE_ID.fullmatch(video_id) or not 0 <= start < end <= 999_999:
             raise WorkError(f"{split}.csv of {source}, line {line}: {video_id!r} {start} {end} is no clip")
@@ -116,7 +116,7 @@ class Kinetics400:
                 if intake.full:
                     break
                 try:
-                    seen |= self._take(url, intake)
+                    self._take(url, intake, seen)
                 except ClipError as error:
                     troubled[split] = error
             else:
@@ -152,24 +152,36 @@ class Kinetics400:
             del clips[clip.clip_id]
         return rows, clips
 
-    def _take(self, url: str, intake: "_Intake") -> set[str]:
-        """Stream one part, unless everything wanted from it is here already; return the clip ids it holds."""
+    def _take(self, url: str, intake: "_Intake", seen: set[str]) -> None:
+        """Stream one part, unless everything wanted from it is here already; add the clip ids it holds to `seen`.
+
+        Raises:
+            ClipError: truncated; the clips that came whole before the damage are settled all the same.
+        """
         listing = self._folder / "parts" / f"{'-'.join(url.split('/')[-2:])}.json"
         known = _read_listing(listing)
+        trouble: ClipError | None = None
         if known is None or not all(self._path(clip_id).exists() for clip_id in intake.choose_all(known)):
             take = intake.begin()
+            known = []
 
             def choose(name: str, size: int) -> Path | None:
                 clip_id = _clip_id(name)
+                known.append(clip_id)
                 return self._path(clip_id) if take(clip_id) and not self._path(clip_id).exists() else None
 
-            with self._hosts.open(url) as file:
-                names = stream_tar(file, choose)
-            known = [_clip_id(name) for name in names]
-            write_json(listing, known)
-        chosen = {clip_id: Arrival(self._path(clip_id), f"{url}#{_member(clip_id)}") for clip_id in intake.choose_all(known)}
+            try:
+                with self._hosts.open(url) as file:
+                    stream_tar(file, choose)
+                write_json(listing, known)
+            except ClipError as error:
+                trouble = error
+        arrived = [clip_id for clip_id in intake.choose_all(known) if trouble is None or self._path(clip_id).exists()]
+        chosen = {clip_id: Arrival(self._path(clip_id), f"{url}#{_member(clip_id)}") for clip_id in arrived}
+        seen |= {clip_id for clip_id in known if clip_id in arrived or trouble is None}
         intake.settle(chosen, probe_all(chosen, self._options, f"{self._name} probe"))
-        return set(known)
+        if trouble is not None:
+            raise trouble
 
     def _repair(self, intake: "_Intake") -> None:
         """Replace broken clips by the host's replacement archive, matched by YouTube id."""

@@ -55,7 +55,8 @@ def cut(source: Path, target: Path, start_s: float, end_s: float, margin_s: floa
             lead_in = _copy_from_keyframe(source, path, wanted, duration + margin_s)
         except ffmpeg.Error as error:
             failure = (error.stderr or b"").decode(errors="replace").strip().splitlines() or ["no message"]
-            if "No space left on device" in failure[-1]:
+            failure = [line for line in failure if line != "Conversion failed!"] or failure
+            if any("No space left on device" in line for line in failure):
                 raise OSError(errno.ENOSPC, failure[-1], str(path)) from None
         else:
             return path, float(lead_in), duration

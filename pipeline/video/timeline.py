@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
+import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -50,7 +51,10 @@ def shown_frames(container: InputContainer, stream: VideoStream, until: Fraction
     packets = read_packets(container, stream, until)
     if packets.trustworthy:
         return _from_packets(packets)
-    container.seek(0)
+    try:
+        container.seek(0)
+    except av.FFmpegError:  # an elementary stream
+        raise ClipError(Failure.DECODE_ERROR, "the file carries no usable timestamps and cannot be rewound") from None
     return _from_decode(container, stream)
 
 

@@ -4,12 +4,13 @@ Per step, with usage `w_u`, read weights `w_r` and write weights `w_w` over the 
 
     w_w <- s(a) w_r(previous) + (1 - s(a)) w_lu(previous)        write to what was just read, or to what is least used
     M   <- M with its least-used row set to zero, then + w_w k   key `k` is what is written
-    w_r <- softmax of the cosine similarity of k to each row     and also what is looked up
+    w_r <- softmax of b * cosine similarity of k to each row     and also what is looked up
     w_u <- decay w_u + w_r + w_w
 
 Each read head has its own `k` and gate `a`; head j writes to the j-th least-used row, so that heads keep apart, and
 only the one least-used row is erased. The read vectors go back into the controller at the next step, and the output is
-computed from controller state and read vectors together, `[h, r]`.
+computed from controller state and read vectors together, `[h, r]`. The key strength b is learned, as in the Neural
+Turing Machine: at b = 1 (the paper's plain softmax) no row of 128 can be read by itself, whatever the similarity.
 """
 
 from typing import NamedTuple
@@ -46,6 +47,7 @@ class MANN(nn.Module):
         controller: int = 200,
         heads: int = 4,
         decay: float = 0.95,
+        strength: float = 10.0,
     ) -> None:
         super().__init__()
         if heads > rows:
@@ -54,6 +56,7 @@ class MANN(nn.Module):
         self.controller = nn.LSTMCell(inputs + heads * width, controller)
         self.keys = nn.Linear(controller, heads * width)
         self.gates = nn.Linear(controller, heads)
+        self.strength = nn.Parameter(torch.full((heads, 1), strength))
         self.output = nn.Linear(controller + heads * width, classes)
 
     def initial_state(self, batch: int) -> MemoryState:
@@ -83,7 +86,7 @@ class MANN(nn.Module):
         memory = torch.baddbmm(kept, write_weights.transpose(1, 2), keys)
 
         similarity = F.normalize(keys, dim=2) @ F.normalize(memory, dim=2).transpose(1, 2)
-        read_weights = similarity.softmax(2)
+        read_weights = (self.strength * similarity).softmax(2)
         read = (read_weights @ memory).flatten(1)
         usage = self.decay * state.usage + (read_weights + write_weights).sum(1)
         logits = self.output(torch.cat([hidden, read], 1))
