@@ -1,0 +1,136 @@
+"""params.yaml is typed: what is unknown, of the wrong type or out of range is refused by name."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import pytest
+import yaml
+
+from common.errors import ParamError
+from common.params import SECTIONS, Params, Range, build, read
+from tests.conftest import REPO
+
+
+@dataclass(frozen=True)
+class Inner:
+    name: str
+    size: Annotated[int, Range(1, 9)] = 3
+
+
+@dataclass(frozen=True)
+class Outer:
+    rate: float
+    mode: Literal["fast", "slow"]
+    on: bool
+    inner: Inner | None
+    numbers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.mode == "slow" and self.rate > 10:
+            raise ValueError(f"rate is {self.rate}: must be at most 10 when slow")
+
+
+GOOD = {"rate": 2, "mode": "fast", "on": True, "inner": {"name": "x"}, "numbers": [1, 2]}
+
+
+def test_plain_data_becomes_typed_and_frozen():
+    built = build(Outer, GOOD, "top")
+    assert built == Outer(2.0, "fast", True, Inner("x", 3), (1, 2))
+    assert isinstance(built.rate, float)
+    with pytest.raises(AttributeError):
+        built.rate = 3
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rat": 1}, "top.rat is unknown: did you mean rate?"),
+        ({"colour": 1}, "top.colour is unknown: allowed are rate, mode, on, inner, numbers"),
+        ({"rate": "2"}, "top.rate is '2': must be a number"),
+        ({"rate": True}, "top.rate is True: must be a number"),
+        ({"rate": float("nan")}, "top.rate is nan: must be a number"),
+        ({"rate": None}, "top.rate is None: must be a number"),
+        ({"mode": "medium"}, "top.mode is 'medium': must be one of fast, slow"),
+        ({"on": 1}, "top.on is 1: must be true or false"),
+        ({"inner": {}}, "top.inner.name is missing"),
+        ({"inner": {"name": 3}}, "top.inner.name is 3: must be text"),
+        ({"inner": {"name": "x", "size": 10}}, "top.inner.size is 10: must be from 1 to 9"),
+        ({"inner": {"name": "x", "size": 2.0}}, "top.inner.size is 2.0: must be a whole number"),
+        ({"inner": [1]}, "top.inner is [1]: must be a mapping"),
+        ({"numbers": 3}, "top.numbers is 3: must be a list"),
+        ({"numbers": [1, "b"]}, "top.numbers[1] is 'b': must be a whole number"),
+        ({"mode": "slow", "rate": 11}, "top: rate is 11.0: must be at most 10 when slow"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_key_value_and_what_is_allowed(change, said):
+    with pytest.raises(ParamError) as caught:
+        build(Outer, GOOD | change, "top")
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [[1], {"a": 1}])
+def test_a_list_or_mapping_in_place_of_a_word_is_refused(value):
+    with pytest.raises(ParamError, match=r"top\.mode"):
+        build(Outer, GOOD | {"mode": value}, "top")
+
+
+def test_none_is_taken_only_where_it_is_allowed():
+    assert build(Outer, GOOD | {"inner": None}, "top").inner is None
+    assert build(Annotated[int, Range(1)] | None, None, "x") is None
+    with pytest.raises(ParamError, match="from 1 to inf"):
+        build(Annotated[int, Range(1)] | None, 0, "x")
+
+
+def params(corpus: str, **section: Any) -> Params:
+    return Params(corpus, {"part": section})
+
+
+def test_the_sample_overlay_counts_only_for_the_sample():
+    section = {"name": "x", "size": 4, "sample": {"size": 2}}
+    assert params("sample", **section).section("part", Inner).size == 2
+    assert params("full", **section).section("part", Inner).size == 4
+    assert params("s3://bucket/mirror", **section).section("part", Inner).size == 4
+
+
+@pytest.mark.parametrize(
+    ("overlay", "said"), [({"sice": 2}, r"part\.sample\.sice is unknown"), (3, r"part\.sample is 3")]
+)
+@pytest.mark.parametrize("corpus", ["sample", "full"])
+def test_a_wrong_overlay_is_refused_whatever_the_corpus(corpus, overlay, said):
+    with pytest.raises(ParamError, match=said):
+        params(corpus, name="x", size=4, sample=overlay).section("part", Inner)
+
+
+def test_the_project_s_own_params_are_whole():
+    whole = read(REPO / "params.yaml")
+    assert whole.corpus == "sample"
+    assert set(whole.raw) == set(SECTIONS)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"stage9": {}}, "stage9 is unknown"), ({"corpus": 3}, "corpus is 3"), ({"corpus": ""}, "corpus is ''")],
+)
+def test_the_top_level_is_checked(here, change, said):
+    raw = yaml.safe_load((REPO / "params.yaml").read_text())
+    (here / "params.yaml").write_text(yaml.safe_dump(raw | change))
+    with pytest.raises(ParamError, match=said):
+        read()
+
+
+def test_a_missing_section_and_a_missing_file_are_named(here):
+    with pytest.raises(ParamError, match=r"params\.yaml is not here: run from the project's top folder"):
+        read()
+    raw = yaml.safe_load((REPO / "params.yaml").read_text())
+    del raw["shard"]
+    (here / "params.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(ParamError, match="shard is missing"):
+        read()
+
+
+@pytest.mark.parametrize("text", ["a: [1", "\t- x", "a: b: c"])
+def test_text_that_is_no_yaml_is_one_line(here, text):
+    (here / "params.yaml").write_text(text)
+    with pytest.raises(ParamError, match="not valid YAML") as caught:
+        read()
+    assert "\n" not in str(caught.value)
