@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
     for name, purpose in STAGES.items():
         stages.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml.")
-    show = stages.add_parser("show", help="contact sheet of a clip or a class", description="Contact sheet as a picture.")
+    show = stages.add_parser(
+        "show", help="contact sheet of a clip or a class", description="Contact sheet as a picture."
+    )
     what = show.add_mutually_exclusive_group(required=True)
     what.add_argument("clip_id", nargs="?", metavar="CLIP_ID", help="the clip whose ticks to show")
     what.add_argument("--class", dest="class_name", metavar="NAME", help="show clips of this class instead")

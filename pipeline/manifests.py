@@ -31,14 +31,18 @@ _CLIP = [
     _column("error", _TEXT, "failure code, null unless failed; kept from the stage where the clip was lost"),
     _column("error_detail", _TEXT, "what exactly was wrong, one line"),
     _column("attempts", _INT, "how often the stage that decided has tried this clip"),
-    _column("key", _TEXT, "digest of the clip's input and of the params that shaped this row: equal keys, equal results"),
+    _column(
+        "key", _TEXT, "digest of the clip's input and of the params that shaped this row: equal keys, equal results"
+    ),
 ]
 _CLASS = [
     _column("class_id", _INT, "dense class index from 0, in order of source and name"),
     _column("class_name", _TEXT, "name of the class; label sets are joined by ` + `"),
 ]
 _OFFICIAL = _column("official_split", _TEXT, "train, val or test as the dataset's publisher has it; null if none")
-_TINYVIRAT = _column("tinyvirat_labels", _TEXTS, "all TinyVIRAT labels of the clip in their given order; null elsewhere")
+_TINYVIRAT = _column(
+    "tinyvirat_labels", _TEXTS, "all TinyVIRAT labels of the clip in their given order; null elsewhere"
+)
 _VALID = _column("valid_frames", _INT, "ticks that show the clip itself; the rest up to 100 is padding")
 _PATH = _column("path", _TEXT, "file with this stage's result, relative to the project folder")
 _BYTES = _column("bytes", _INT, "size of that file in bytes")
@@ -95,7 +99,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             _BYTES,
             _column("sha256", _TEXT, "digest of the filmstrip"),
             _VALID,
-            _column("decode_s", _FLOAT, "seconds one core took to decode and resize; measured, so the one column that differs between runs"),
+            _column(
+                "decode_s",
+                _FLOAT,
+                "seconds one core took to decode and resize; measured, so the one column that differs between runs",
+            ),
         ]
     ),
     "clips": pa.schema(

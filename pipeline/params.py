@@ -54,7 +54,9 @@ class Resize:
 
     def __post_init__(self) -> None:
         if self.size % 8:
-            raise ValueError(f"size is {self.size}: must be a multiple of 8, or frames of a filmstrip share JPEG blocks")
+            raise ValueError(
+                f"size is {self.size}: must be a multiple of 8, or frames of a filmstrip share JPEG blocks"
+            )
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,8 @@ def resample(row: Row, settings: Resample) -> dict[str, Any]:
     )
     if timeline.valid < settings.min_frames:
         raise ClipError(
-            Failure.TOO_SHORT, f"{timeline.valid} ticks at {settings.fps} FPS, at least {settings.min_frames} are needed"
+            Failure.TOO_SHORT,
+            f"{timeline.valid} ticks at {settings.fps} FPS, at least {settings.min_frames} are needed",
         )
     return facts | {
         "path": row["path"],

@@ -35,7 +35,9 @@ def show_clip(clip_id: str, out: Path) -> None:
         for tick, pts in enumerate(timeline["timeline"])
     ]
     _write(out, _grid([_cell(frame, *caption) for frame, caption in zip(frames, captions, strict=True)]))
-    print(f"{out}: {clip_id}, {row['valid_frames']} ticks of {timeline['codec']} {timeline['width']}x{timeline['height']}")
+    print(
+        f"{out}: {clip_id}, {row['valid_frames']} ticks of {timeline['codec']} {timeline['width']}x{timeline['height']}"
+    )
 
 
 def show_class(name: str, out: Path, clips: int = 6) -> None:
@@ -53,7 +55,9 @@ def show_class(name: str, out: Path, clips: int = 6) -> None:
     for row in rows:
         frames = _frames(row, size)
         ticks = np.linspace(0, max(0, row["valid_frames"] - 1), _COLUMNS).round().astype(int)
-        cells += [_cell(frames[tick], f"{row['clip_id'][:18]}" if not n else "", str(tick)) for n, tick in enumerate(ticks)]
+        cells += [
+            _cell(frames[tick], f"{row['clip_id'][:18]}" if not n else "", str(tick)) for n, tick in enumerate(ticks)
+        ]
     _write(out, _grid(cells))
     print(f"{out}: {len(rows)} clips of {name!r}, one a line")
 

@@ -91,7 +91,9 @@ def _say(rows: Sequence[Row], settings: Split) -> None:
     print("split: " + "; ".join(parts))
     target = settings.target_clips
     if target is not None and clips["test"] != target.test:
-        print(f"split: target of {target.test:,} test clips missed by {clips['test'] - target.test:+,}: no swap is nearer")
+        print(
+            f"split: target of {target.test:,} test clips missed by {clips['test'] - target.test:+,}: no swap is nearer"
+        )
 
 
 def _say_shared_scenes(side: dict[int, str]) -> None:

@@ -78,10 +78,10 @@ def map_clips(
             else:
                 todo.append(task)
         failed = sum(outcome.error is not None for outcome in outcomes.values())
-        bar = tqdm(desc=label or name, total=len(outcomes) + len(todo), initial=len(outcomes), unit="clip", disable=None)
-        answers = engine.run(
-            _Guarded(work), todo, workers=options.workers, timeout_s=timeout_s or options.timeout_s
+        bar = tqdm(
+            desc=label or name, total=len(outcomes) + len(todo), initial=len(outcomes), unit="clip", disable=None
         )
+        answers = engine.run(_Guarded(work), todo, workers=options.workers, timeout_s=timeout_s or options.timeout_s)
         with bar, closing(answers):
             for task, answer in answers:
                 before = known.get(task.clip_id)

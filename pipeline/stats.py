@@ -52,7 +52,9 @@ def _print_losses(tables: dict[str, list[Row]]) -> None:
         stage = "merge" if name == "clips" else name
         for (source, error), rows in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
             example = min(rows, key=lambda row: str(row["clip_id"]))
-            lines.append(f"  {len(rows):>6,}  {stage:<9} {source:<12} {error:<20} {example['clip_id']}: {example['error_detail']}")
+            lines.append(
+                f"  {len(rows):>6,}  {stage:<9} {source:<12} {error:<20} {example['clip_id']}: {example['error_detail']}"
+            )
     if lines:
         print("\nlost, by stage and reason, each with one example:")
         print("\n".join(lines))

@@ -73,7 +73,9 @@ def check_shard(task: tuple[str, Sequence[Row], int, int]) -> dict[str, Any]:
         problems.append(f"{path}: {error}")
     if found != list(expected):
         missing = [clip_id for clip_id in expected if clip_id not in set(found)]
-        problems.append(f"{path}: holds {len(found)} of {len(expected)} clips" + (f", not {missing[0]}" if missing else ""))
+        problems.append(
+            f"{path}: holds {len(found)} of {len(expected)} clips" + (f", not {missing[0]}" if missing else "")
+        )
     return {"problems": problems, "black": looks["black"], "frozen": looks["frozen"]}
 
 
@@ -115,7 +117,9 @@ def _check_manifests(rows: Sequence[Row]) -> list[str]:
     problems += [f"{clip_id} is {count} times in shards.parquet" for clip_id, count in ids.items() if count > 1]
     problems += [f"{clip_id} is in no shard" for clip_id in sorted(wanted - ids.keys())]
     split = {row["class_id"]: row["split"] for row in manifests.read("splits")}
-    problems += [f"{row['clip_id']} is in the wrong split" for row in rows if split.get(row["class_id"]) != row["split"]]
+    problems += [
+        f"{row['clip_id']} is in the wrong split" for row in rows if split.get(row["class_id"]) != row["split"]
+    ]
     return problems
 
 

@@ -18,7 +18,9 @@ STAGES = {
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m training", description="Shards in; checkpoints, metrics, figures out.")
+    top = argparse.ArgumentParser(
+        prog="python -m training", description="Shards in; checkpoints, metrics, figures out."
+    )
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
     for name, purpose in STAGES.items():
         stages.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml.")

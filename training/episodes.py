@@ -35,7 +35,9 @@ class EpisodeSampler:
         by_class = [(classes == number).nonzero()[:, 0] for number in classes.unique()]
         self._by_class = [rows for rows in by_class if len(rows) >= shots]
         if len(self._by_class) < way:
-            raise ValueError(f"{len(self._by_class)} classes have {shots} clips or more: too few for {way}-way episodes")
+            raise ValueError(
+                f"{len(self._by_class)} classes have {shots} clips or more: too few for {way}-way episodes"
+            )
         self._way, self._shots = way, shots
         self._generator = Generator().manual_seed(seed)
 

@@ -98,7 +98,9 @@ def _instances(classes: Tensor, settings: TrainingParams) -> int:
     counts = classes.bincount().sort(descending=True).values
     way = settings.stage3.way
     if int((counts > 1).sum()) < way:
-        raise WorkError(f"evaluate: fewer than {way} held-out classes have two clips: lower stage3.way or split.held_out")
+        raise WorkError(
+            f"evaluate: fewer than {way} held-out classes have two clips: lower stage3.way or split.held_out"
+        )
     return min(settings.stage3.instances, int(counts[way - 1]))
 
 

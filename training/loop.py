@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from common.errors import WorkError
 from common.files import replacing, write_bytes
+from training.models.pretrained import FORMAT
 from training.params import Optimiser
 
 CHECKPOINTS, METRICS, PLOTS = Path("checkpoints"), Path("metrics"), Path("plots")
@@ -80,12 +81,12 @@ def train(
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 loss = loss_of(generator)
             if not torch.isfinite(loss):
-                raise WorkError(f"{run.name}: the loss is {float(loss)} at step {len(losses)}: lower the learning rate")
+                raise WorkError(f"{run.name}: the loss is {loss.item()} at step {len(losses)}: lower the learning rate")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
             bar.update()
             bar.set_postfix(loss=f"{losses[-1]:.4f}", refresh=False)
             if save and (len(losses) % _SAVE_EVERY == 0 or len(losses) == settings.steps):
@@ -106,6 +107,7 @@ def learning_rate(step: int, settings: Optimiser) -> float:
 
 def _save(run: Run, model: nn.Module, optimiser: Any, generator: Generator, losses: list[float]) -> None:
     state = {
+        "format": FORMAT,  # `load_pretrained` reads the weights out of it
         "fingerprint": run.fingerprint,
         "model": model.state_dict(),
         "optimiser": optimiser.state_dict(),

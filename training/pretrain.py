@@ -18,7 +18,9 @@ def main() -> None:
     settings = params.load().pretrain
     model = build(settings).to(pick_device())
     clips = Clips()
-    data = Resident(clips, clips.select(split="train"), frames=frames_of(model), stride=settings.stride, device=pick_device())
+    data = Resident(
+        clips, clips.select(split="train"), frames=frames_of(model), stride=settings.stride, device=pick_device()
+    )
     run = Run("pretrain", fingerprint(settings, data_fingerprint()), settings.seed)
     losses = train(run, model, settings.optimiser, lambda generator: loss_of(model, data, settings, generator))
     tail = losses[-max(1, len(losses) // 20) :]

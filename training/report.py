@@ -36,7 +36,10 @@ def _few_shot(metrics: dict[str, Any] | None) -> str:
     methods = {name: value for name, value in metrics.items() if isinstance(value, dict)}
     instances = next(iter(methods.values()))["instance_accuracy"]
     rows = [
-        [name, *(f"{100 * value['instance_accuracy'][k]:.1f} ± {100 * value['instance_ci95'][k]:.1f}" for k in instances)]
+        [
+            name,
+            *(f"{100 * value['instance_accuracy'][k]:.1f} ± {100 * value['instance_ci95'][k]:.1f}" for k in instances),
+        ]
         for name, value in methods.items()
     ]
     table = _table(["k-th instance", *instances], rows)
@@ -67,10 +70,18 @@ def _stage2(metrics: dict[str, Any] | None) -> str:
     if metrics is None:
         return "<h2>Stage 2</h2><p>Not run: <code>make train-stage2</code>.</p>"
     rows = [
-        [name, f"{100 * metrics[name]['top1']:.1f} ± {100 * metrics[name]['top1_ci95']:.1f}", f"{100 * metrics[name]['top5']:.1f}"]
+        [
+            name,
+            f"{100 * metrics[name]['top1']:.1f} ± {100 * metrics[name]['top1_ci95']:.1f}",
+            f"{100 * metrics[name]['top5']:.1f}",
+        ]
         for name in ("unmasked", "masked")
     ]
-    rows += [["paper, SPT, unmasked", "46.8", ""], ["paper, head, unmasked", "", "74.5"], ["paper, head, masked", "", "76"]]
+    rows += [
+        ["paper, SPT, unmasked", "46.8", ""],
+        ["paper, head, unmasked", "", "74.5"],
+        ["paper, head, masked", "", "76"],
+    ]
     return f"<h2>Stage 2: TinyVIRAT, first label, %</h2>{_table(['', 'top-1', 'top-5'], rows)}"
 
 

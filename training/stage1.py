@@ -32,10 +32,10 @@ def main() -> None:
     settings = params.load()
     stage = settings.stage1
     clips = Clips()
-    baseline = load_pretrained(pretrain.build(settings.pretrain), CHECKPOINTS / "pretrain" / "model.pt").to(pick_device())
+    baseline = load_pretrained(pretrain.build(settings.pretrain), CHECKPOINTS / "pretrain" / "model.pt").to(
+        pick_device()
+    )
     tuned = load_pretrained(pretrain.build(settings.pretrain), CHECKPOINTS / "pretrain" / "model.pt").to(pick_device())
-    assert isinstance(tuned, MAE)
-    assert isinstance(baseline, MAE)
     data = _resident(clips, "train", tuned, settings)
     run = Run("stage1", fingerprint(settings.pretrain, stage, data_fingerprint()), stage.seed)
 
@@ -47,11 +47,15 @@ def main() -> None:
 
     train(run, tuned, stage.optimiser, loss_of)
     test = _resident(clips, "test", tuned, settings)
-    results = {name: measure(model, test, settings) for name, model in (("fine_tuned", tuned), ("baseline", baseline.eval()))}
+    results = {
+        name: measure(model, test, settings) for name, model in (("fine_tuned", tuned), ("baseline", baseline.eval()))
+    }
     write_json(METRICS / "stage1.json", results)
     _draw(tuned, test, settings)
     for name, values in results.items():
-        print(f"stage1: {name}: mse_standardised {values['mse_standardised']:.4f} +- {values['mse_standardised_ci95']:.4f}")
+        print(
+            f"stage1: {name}: mse_standardised {values['mse_standardised']:.4f} +- {values['mse_standardised_ci95']:.4f}"
+        )
 
 
 @torch.no_grad()

@@ -19,9 +19,9 @@ from tqdm import tqdm
 
 from common.errors import WorkError
 from common.files import write_bytes, write_json
-from pipeline.engine import cores
 from pipeline.drawn.footage import Footage, film, silence
 from pipeline.drawn.plan import DAMAGE, TRAIN_PARTS, VAL_PARTS, KineticsClip, Plan, Tube, make_plan
+from pipeline.engine import cores
 
 FORMAT = 1  # raised when the same seed would give another mirror
 _HOST = "https://s3.amazonaws.com/kinetics/400"
@@ -53,7 +53,9 @@ def build_mirror(
             _write_mini(building / "mini-kinetics-200", plan)
             _write_tinyvirat(building / "tinyvirat/TinyVIRAT.zip", plan, pool, bar)
         except BrokenProcessPool:
-            raise WorkError("a process that draws the sample died (out of memory?): run the same command again") from None
+            raise WorkError(
+                "a process that draws the sample died (out of memory?): run the same command again"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -105,14 +107,18 @@ def _write_kinetics(root: Path, plan: Plan, pool: ProcessPoolExecutor, bar: tqdm
         clips = [clip for clip in plan.kinetics if clip.split == split]
         ordered = sorted(clips, key=lambda clip: (clip.label, clip.youtube_id))
         rows = [[clip.label, clip.youtube_id, clip.start, clip.start + 10, split, 0] for clip in ordered]
-        _write_csv(root / f"annotations/{split}.csv", ["label", "youtube_id", "time_start", "time_end", "split", "is_cc"], rows)
+        _write_csv(
+            root / f"annotations/{split}.csv", ["label", "youtube_id", "time_start", "time_end", "split", "is_cc"], rows
+        )
         random.Random(f"{plan.seed}-{split}").shuffle(clips)
         names = [f"part_{number}.tar.gz" for number in range(parts)]
         listing = "".join(f"{_HOST}/{split}/{name}\n" for name in names)
         write_bytes(root / split / f"k400_{split}_path.txt", listing.encode())
         for number, name in enumerate(names):
             _write_tar(root / split / name, clips[number::parts], pool, bar, repaired=False)
-    _write_tar(root / "replacement_for_corrupted_k400.tgz", [c for c in plan.kinetics if c.repaired], pool, bar, repaired=True)
+    _write_tar(
+        root / "replacement_for_corrupted_k400.tgz", [c for c in plan.kinetics if c.repaired], pool, bar, repaired=True
+    )
     test = [[f"test{number:07d}", 3, 13, "test"] for number in range(20)]
     _write_csv(root / "annotations/test.csv", ["youtube_id", "time_start", "time_end", "split"], test)
     write_bytes(root / "test/k400_test_path.txt", b"")

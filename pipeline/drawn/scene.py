@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 def draw_scene(chance: random.Random, width: int, height: int, *, dark: bool) -> NDArray[np.uint8]:
     """A still scene `(height, width, 3) uint8`, dark or bright as a whole."""
     low, high = (10, 95) if dark else (150, 245)
-    corners = np.array([[[chance.uniform(low, high) for _ in range(3)] for _ in range(2)] for _ in range(2)], np.float32)
+    corners = np.array(
+        [[[chance.uniform(low, high) for _ in range(3)] for _ in range(2)] for _ in range(2)], np.float32
+    )
     scene = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
     kind = chance.choice(("plain", "stripes", "blobs", "grain"))
     if kind == "stripes":

@@ -57,7 +57,9 @@ def extract_zip_member(archive: zipfile.ZipFile, name: str, target: Path) -> Non
     except KeyError:
         raise ClipError(Failure.NOT_FOUND, f"the archive has no member {name}") from None
     if info.file_size > MEMBER_LIMIT:
-        raise ClipError(Failure.UNSAFE_PATH, f"the member {name} unpacks to {info.file_size} bytes: no clip is so large")
+        raise ClipError(
+            Failure.UNSAFE_PATH, f"the member {name} unpacks to {info.file_size} bytes: no clip is so large"
+        )
     try:
         with archive.open(info) as content, replacing(target) as temporary, temporary.open("wb") as out:
             shutil.copyfileobj(content, out, 1 << 18)

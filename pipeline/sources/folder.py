@@ -39,9 +39,7 @@ class Folder:
         """One row per file (or per window of it) in a class folder; files of known other kinds are left alone."""
         files, others = self._list()
         if not files:
-            raise WorkError(
-                f"sources.{self._name}: no videos below {self._root}: expected {self._root}/CLASS/CLIP.EXT"
-            )
+            raise WorkError(f"sources.{self._name}: no videos below {self._root}: expected {self._root}/CLASS/CLIP.EXT")
         if others:
             print(f"{self._name}: {others} files that are no videos are left alone")
         clips = self._annotate(files)

@@ -54,7 +54,9 @@ def read_annotations(text: str, split: str, source: str) -> list[Annotation]:
         raise WorkError(f"{split}.csv of {source} is not CSV: {error}") from None
     needed = {"youtube_id", "time_start", "time_end"}
     if not table or not needed <= set(table[0]):
-        raise WorkError(f"{split}.csv of {source} is no Kinetics list: it lacks the columns {', '.join(sorted(needed))}")
+        raise WorkError(
+            f"{split}.csv of {source} is no Kinetics list: it lacks the columns {', '.join(sorted(needed))}"
+        )
     clips = []
     for line, row in enumerate(table, 2):
         try:
@@ -132,9 +134,7 @@ class Kinetics400:
         rows: list[Row] = []
         clips: dict[str, Annotation] = {}
         for split in self._settings.kinetics_splits:
-            for clip in read_annotations(
-                self._hosts.read_text(f"{HOST}/annotations/{split}.csv"), split, self._name
-            ):
+            for clip in read_annotations(self._hosts.read_text(f"{HOST}/annotations/{split}.csv"), split, self._name):
                 clip = replace(clip, in_minikinetics200=clip.video_id in self._preferred)
                 if self._only_preferred and not clip.in_minikinetics200:
                     continue
@@ -242,7 +242,9 @@ class Kinetics400:
 class _Intake:
     """Which clips of a part are kept, and what has become of those kept so far."""
 
-    def __init__(self, clips: dict[str, Annotation], quota: dict[str, int], reserve: int, preferred: frozenset[str]) -> None:
+    def __init__(
+        self, clips: dict[str, Annotation], quota: dict[str, int], reserve: int, preferred: frozenset[str]
+    ) -> None:
         self.clips, self.quota, self._reserve = clips, quota, reserve
         self.outcomes: dict[str, Outcome] = {}
         self.arrivals: dict[str, Arrival] = {}

@@ -98,7 +98,9 @@ def read_tubes(archive: zipfile.ZipFile, source: str) -> list[Tube]:
         try:
             entries = json.loads(archive.read(info))
             entries = entries["tubes"] if isinstance(entries, dict) else entries
-            tubes += [_tube(entry, split, str(PurePosixPath(info.filename).parent), members, source) for entry in entries]
+            tubes += [
+                _tube(entry, split, str(PurePosixPath(info.filename).parent), members, source) for entry in entries
+            ]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise WorkError(f"{info.filename} is no TinyVIRAT list: {type(error).__name__} {error}") from None
     return tubes

@@ -16,7 +16,11 @@ from training.params import Optimiser
 
 def run_stage(folder, stage):
     return subprocess.run(
-        [sys.executable, "-m", "training", stage], cwd=folder, capture_output=True, text=True, env={"PYTHONPATH": str(ROOT)}
+        [sys.executable, "-m", "training", stage],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(ROOT)},
     )
 
 
@@ -54,9 +58,10 @@ def test_every_stage_runs_and_says_what_it_found(project):
     stage1_metrics = read_json(project / "metrics/stage1.json")
     assert stage1_metrics["baseline"]["mse_standardised"] > 0
     assert set(stage1_metrics["baseline"]["mse_standardised_by_tick"]) <= {"20", "40", "60", "80", "100"}
-    assert read_json(project / "metrics/stage2.json")["unmasked"]["top5"] >= read_json(
-        project / "metrics/stage2.json"
-    )["unmasked"]["top1"]
+    assert (
+        read_json(project / "metrics/stage2.json")["unmasked"]["top5"]
+        >= read_json(project / "metrics/stage2.json")["unmasked"]["top1"]
+    )
     assert "5-way" in (project / "reports/results.html").read_text()
 
 
@@ -127,7 +132,9 @@ def test_a_missing_manifest_is_one_line(tmp_path):
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     done = run_stage(tmp_path, "pretrain")
     assert done.returncode == 1
-    assert done.stderr.strip().splitlines() == ["error: manifests/shards.parquet is not here: run `make dataset`, which makes it"]
+    assert done.stderr.strip().splitlines() == [
+        "error: manifests/shards.parquet is not here: run `make dataset`, which makes it"
+    ]
 
 
 def test_a_damaged_shard_names_itself(project):

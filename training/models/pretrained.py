@@ -3,7 +3,7 @@
 import pickle
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,8 +21,11 @@ def export_pretrained(model: nn.Module, path: Path | str) -> None:
         torch.save(content, temporary)
 
 
-def load_pretrained(model: nn.Module, path: Path | str, *, encoder_only: bool = False) -> None:
-    """Load the weights in `path` into `model`.
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def load_pretrained(model: Model, path: Path | str, *, encoder_only: bool = False) -> Model:
+    """Load the weights in `path` into `model` and return it.
 
     With `encoder_only` just `model.encoder` is filled; a decoder or head in the file, or in the model, is left alone.
 
@@ -33,8 +36,8 @@ def load_pretrained(model: nn.Module, path: Path | str, *, encoder_only: bool = 
     state = read_state(Path(path))
     if encoder_only:
         state = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
-        model = model.encoder  # type: ignore[assignment]
-    fill(model, state, str(path))
+    fill(model.get_submodule("encoder") if encoder_only else model, state, str(path))
+    return model
 
 
 def fill(model: nn.Module, state: dict[str, Tensor], origin: str) -> None:
@@ -75,6 +78,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     """The weights in one of our own checkpoint files; raises as `read_checkpoint`."""
     content = read_checkpoint(path)
     if content.get("format") != FORMAT:
-        raise WorkError(f"{path} has a layout that is not known here: it has keys {', '.join(map(str, list(content)[:5]))}")
+        raise WorkError(
+            f"{path} has a layout that is not known here: it has keys {', '.join(map(str, list(content)[:5]))}"
+        )
     state: dict[str, Tensor] = content["model"]
     return state
