@@ -1,5 +1,7 @@
 """download: fetch what the composite needs, look at each file on arrival, and say what became of every annotated clip."""
 
+from itertools import pairwise
+
 from common.errors import WorkError
 from common.files import sweep
 from pipeline import manifests, params, sources, stage
@@ -30,11 +32,11 @@ def _check_unique(rows: list[Row]) -> None:
     seen: dict[str, str] = {}
     for row in rows:
         other = seen.setdefault(row["clip_id"], row["source"])
-        if len(seen) and other != row["source"]:
+        if other != row["source"]:
             raise WorkError(
                 f"clip {row['clip_id']} comes from both {other} and {row['source']}: rename one of them under `sources`"
             )
     if len(seen) != len(rows):
         ids = sorted(row["clip_id"] for row in rows)
-        twice = next(a for a, b in zip(ids, ids[1:], strict=False) if a == b)
+        twice = next(a for a, b in pairwise(ids) if a == b)
         raise WorkError(f"clip {twice} is annotated twice in {seen[twice]}: remove one of the two")

@@ -62,7 +62,8 @@ def _stage1(metrics: dict[str, Any] | None) -> str:
     picture = ""
     if figure.exists():
         data = base64.b64encode(figure.read_bytes()).decode()
-        picture = f"<p>Truth, what the encoder sees, reconstruction:</p><img alt='reconstructions' src='data:image/png;base64,{data}'>"
+        source = f"data:image/png;base64,{data}"
+        picture = f"<p>Truth, what the encoder sees, reconstruction:</p><img alt='reconstructions' src='{source}'>"
     return f"<h2>Stage 1: reconstruction</h2>{_table(['', 'MSE, standardised', 'BCE, pixels'], rows)}{picture}"
 
 

@@ -136,13 +136,16 @@ def _write_tar(path: Path, clips: list[KineticsClip], pool: ProcessPoolExecutor,
     path.parent.mkdir(parents=True, exist_ok=True)
     jobs = [(clip.footage, None if repaired else clip.damage) for clip in clips]
     # Video does not compress; level 1 is there because the host's parts are gzip files.
-    with path.open("wb") as file, gzip.GzipFile("", "wb", 1, file, mtime=0) as packed:
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-            for clip, data in zip(clips, _rendered(pool, bar, jobs), strict=True):
-                if repaired or clip.damage != "missing":
-                    _add(tar, clip.member, data)
-            if not repaired:
-                _add(tar, f"{_stranger(path)}_000000_000010.mp4", _PAGE)
+    with (
+        path.open("wb") as file,
+        gzip.GzipFile("", "wb", 1, file, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        for clip, data in zip(clips, _rendered(pool, bar, jobs), strict=True):
+            if repaired or clip.damage != "missing":
+                _add(tar, clip.member, data)
+        if not repaired:
+            _add(tar, f"{_stranger(path)}_000000_000010.mp4", _PAGE)
 
 
 def _stranger(path: Path) -> str:

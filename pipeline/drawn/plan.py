@@ -51,10 +51,12 @@ class KineticsClip:
 
     @property
     def member(self) -> str:
+        """Its name in the archives."""
         return f"{self.youtube_id}_{self.start:06d}_{self.start + 10:06d}.mp4"
 
     @property
     def clip_id(self) -> str:
+        """Its name in the manifests."""
         return f"k400-{self.youtube_id}-{self.start:06d}-{self.start + 10:06d}"
 
 
@@ -71,6 +73,7 @@ class Tube:
 
     @property
     def clip_id(self) -> str:
+        """Its name in the manifests."""
         return f"tinyvirat-{self.split}-{self.number}"
 
 

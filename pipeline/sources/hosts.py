@@ -1,5 +1,6 @@
 """Where the datasets' files are: on their hosts, or in a mirror that keeps the hosts' layout."""
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Hosts:
         except FileNotFoundError:
             raise WorkError(f"{address} is not there: check `corpus` in params.yaml") from None
         except (OSError, ValueError, ImportError) as error:
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+                raise  # this machine's disk, not the host
             raise WorkError(f"{address} cannot be read: {error}") from None
 
     def read_text(self, url: str) -> str:

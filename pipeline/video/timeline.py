@@ -8,6 +8,7 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal
 
 import av
@@ -88,7 +89,7 @@ def _from_decode(container: InputContainer, stream: VideoStream) -> Frames:
 
 def _usual_step(times: Sequence[int]) -> int:
     """Median distance of frames: the best guess for how long the last one stays on screen."""
-    steps = sorted(after - before for before, after in zip(times, times[1:], strict=False))
+    steps = sorted(after - before for before, after in pairwise(times))
     return steps[len(steps) // 2] if steps else 1
 
 

@@ -10,10 +10,7 @@ from training.models.mae import MAE, MAEOutput
 from training.models.presets import PRESETS
 from training.models.pretrained import export_pretrained, load_pretrained
 
-__all__ = [
-    *("MAE", "Classifier", "MAEOutput", "ModelConfig"),
-    *("create_model", "export_pretrained", "load_pretrained"),
-]
+__all__ = ["MAE", "Classifier", "MAEOutput", "ModelConfig", "create_model", "export_pretrained", "load_pretrained"]
 
 
 def create_model(name: str, **overrides: Any) -> MAE | Classifier:
