@@ -40,7 +40,6 @@ class Pretrain:
 @dataclass(frozen=True)
 class Stage1:
     optimiser: Optimiser
-    windows: Positive
     seed: Count
 
 
