@@ -1,7 +1,8 @@
 """stage 1: the masked autoencoder fine-tuned for reconstruction on the composite, against the one that is not.
 
 Both are measured on the held-out classes, in two honest units: mean squared error in standardised pixel space
-(mean 0.45, deviation 0.225) and binary cross entropy of pixels on [0, 1], over all masked patches and at every 20th tick.
+(mean 0.45, deviation 0.225) and binary cross entropy of pixels on [0, 1], over all masked patches and at every 20th tick
+of the window.
 """
 
 from pathlib import Path
@@ -76,11 +77,9 @@ def measure(model: MAE, data: Resident, settings: TrainingParams) -> dict[str, o
     for name, values in (("mse_standardised", torch.cat(squared)), ("bce_pixels", torch.cat(entropy))):
         result[name], result[f"{name}_ci95"] = mean_ci95(values.nanmean(1))
         ticks = {}
-        for frame in range(data.frames):
-            tick = frame * data.stride + 1
-            if tick % 20 < data.stride and tick >= 20:
-                column = values[:, frame]
-                ticks[str(tick)] = dict(zip(("mean", "ci95"), mean_ci95(column[~column.isnan()]), strict=True))
+        for tick in range(20, (data.frames - 1) * data.stride + 2, 20):
+            column = values[:, (tick - 1) // data.stride]
+            ticks[str(tick)] = dict(zip(("mean", "ci95"), mean_ci95(column[~column.isnan()]), strict=True))
         result[f"{name}_by_tick"] = ticks
     return result
 
