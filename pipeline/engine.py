@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
@@ -36,7 +36,9 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run(work: Work, tasks: Sequence[Task], *, workers: int = 0, timeout_s: float = 120.0) -> Iterator[Answer]:
+def run(
+    work: Work, tasks: Sequence[Task], *, workers: int = 0, timeout_s: float = 120.0
+) -> Generator[Answer, None, None]:
     """Yield `(task, result or ClipError)` in the order in which clips finish, largest cost first.
 
     Args:

@@ -122,7 +122,7 @@ def load() -> PipelineParams:
         ParamError: see `common.params`; also when a filmstrip would be taller than its image format allows.
     """
     raw: Params = read()
-    sections = {name: raw.section(name, kind) for name, kind in KINDS.items()}
+    sections: dict[str, Any] = {name: raw.section(name, kind) for name, kind in KINDS.items()}
     sources = build(dict[str, dict[str, Any]], raw.raw["sources"], "sources")
     params = PipelineParams(corpus=raw.corpus, sources=sources, **sections)
     height, limit = params.resample.frames * params.resize.size, {"jpg": 65535, "webp": 16383}[params.resize.format]

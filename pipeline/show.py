@@ -48,7 +48,7 @@ def show_class(name: str, out: Path, clips: int = 6) -> None:
         WorkError: no class has this name.
     """
     table = manifests.read_table("shards")
-    rows = table.filter(pc.equal(table["class_name"], name)).slice(0, clips).to_pylist()
+    rows = table.filter(pc.field("class_name") == name).slice(0, clips).to_pylist()
     if not rows:
         raise WorkError(f"no class is named {name!r}: manifests/classes.parquet lists them")
     size = params.load().resize.size
@@ -65,7 +65,7 @@ def show_class(name: str, out: Path, clips: int = 6) -> None:
 
 def _find(name: str, clip_id: str) -> Row:
     table = manifests.read_table(name)
-    rows: list[Row] = table.filter(pc.equal(table["clip_id"], clip_id)).to_pylist()
+    rows: list[Row] = table.filter(pc.field("clip_id") == clip_id).to_pylist()
     if not rows:
         raise WorkError(f"no clip is named {clip_id!r} in {manifests.path_of(name)}")
     if rows[0]["status"] != "ok":

@@ -26,7 +26,7 @@ _COMMON = ("clip_id", "source")
 def run(
     name: str,
     upstream: str,
-    work: engine.Work,
+    work: Callable[..., dict[str, Any]],
     *,
     version: int,
     params: Any,
@@ -59,7 +59,7 @@ def run(
 
 def map_clips(
     name: str,
-    work: engine.Work,
+    work: Callable[..., dict[str, Any]],
     tasks: Iterable[engine.Task],
     keys: Mapping[str, str],
     options: Engine,

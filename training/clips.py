@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -127,10 +128,18 @@ def normalise(video: Tensor, mean: float = 0.45, std: float = 0.225) -> Tensor:
     return (video.permute(0, 4, 1, 2, 3).float() / 255 - mean) / std
 
 
-def _clip(row: dict) -> Clip:
+def _clip(row: dict[Any, Any]) -> Clip:
     labels = row["tinyvirat_labels"]
     return Clip(
-        **{name: row[name] for name in ("clip_id", "source", "class_name", "split", "official_split", "shard")},
-        **{name: int(row[name]) for name in ("class_id", "valid_frames", "offset", "length")},
+        clip_id=row["clip_id"],
+        source=row["source"],
+        class_id=int(row["class_id"]),
+        class_name=row["class_name"],
+        split=row["split"],
+        official_split=row["official_split"],
         tinyvirat_labels=tuple(labels) if labels is not None and not isinstance(labels, float) else (),
+        valid_frames=int(row["valid_frames"]),
+        shard=row["shard"],
+        offset=int(row["offset"]),
+        length=int(row["length"]),
     )

@@ -5,6 +5,8 @@ earlier rounds left in memory, and only then are their labels told. So the first
 (labels are shuffled, and none has been told), and round k measures the accuracy after k - 1 labelled clips a class.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -27,7 +29,7 @@ class FewShotLearner(nn.Module):
         self.scale = nn.Parameter(torch.tensor(4.0))  # unit vectors are faint beside labels
         self.class_head = nn.Linear(embedding, classes, bias=False)  # names the training classes; training only
         inputs = embedding + way
-        self.core: MANN | LSTMCore
+        self.core: Any  # MANN or LSTMCore: both step from a state of their own kind to the next
         if memory is None:
             self.core = LSTMCore(inputs, way)
         else:

@@ -144,7 +144,7 @@ def _log(name: str, losses: list[float]) -> None:
     rows = "".join(f"{step}\t{loss:.6f}\n" for step, loss in enumerate(losses, 1))
     write_bytes(PLOTS / f"{name}.tsv", f"step\tloss\n{rows}".encode())
     with contextlib.suppress(ImportError):
-        from dvclive import Live
+        from dvclive.live import Live
 
         with Live(f"dvclive/{name}", dvcyaml=None, save_dvc_exp=False, monitor_system=False) as live:
             for step, loss in enumerate(losses, 1):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -92,7 +93,7 @@ def pictures(footage: Footage) -> Iterator[tuple[int, NDArray[np.uint8]]]:
 
 def _encode(footage: Footage, file: str | io.BytesIO, options: dict[str, str]) -> None:
     with av.open(file, "w", format="mp4", options=options) as container:
-        stream = container.add_stream(footage.codec, rate=footage.fps, options=_OPTIONS[footage.codec])
+        stream: Any = container.add_stream(footage.codec, rate=footage.fps, options=_OPTIONS[footage.codec])
         stream.width, stream.height, stream.pix_fmt = footage.width, footage.height, "yuv420p"
         stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = footage.gop

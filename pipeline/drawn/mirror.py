@@ -196,7 +196,8 @@ def _put(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 def _describe(plan: Plan) -> dict[str, object]:
     """sample.json: the counts a reader can hold the manifests against, and every broken member."""
-    broken = [clip for clip in (*plan.kinetics, *plan.tubes) if clip.damage]
+    every: list[KineticsClip | Tube] = [*plan.kinetics, *plan.tubes]
+    broken = [clip for clip in every if clip.damage]
     return {
         "format": FORMAT,
         "seed": plan.seed,

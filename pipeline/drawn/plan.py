@@ -101,12 +101,12 @@ def make_plan(seed: int = 0, classes: int = KINETICS_CLASSES, label_sets: int = 
 
 def _kinetics(chance: random.Random, classes: list[Motion]) -> Iterator[KineticsClip]:
     """Per class ten clips and a reserve; in some classes a few more, in others broken ones besides."""
-    damages = [kind for kind in DAMAGE for _ in range(9)]
+    damages: list[str | None] = [kind for kind in DAMAGE for _ in range(9)]
     chance.shuffle(damages)
     for number, motion in enumerate(classes):
         spare = chance.randint(1, 2) if number % 10 == 3 else 0
         broken = damages[number // 5 :: 80][:1] if number % 5 == 0 else []
-        for index, damage in enumerate([None] * (WANTED + RESERVE + spare) + broken):
+        for index, damage in enumerate([*[None] * (WANTED + RESERVE + spare), *broken]):
             youtube_id = _youtube_id(chance)
             clip = KineticsClip(
                 youtube_id=youtube_id,
@@ -158,8 +158,8 @@ def _tubes(chance: random.Random, classes: tuple[Motion, ...]) -> Iterator[Tube]
         if frozenset(rarer) not in kept:
             kept.add(frozenset(rarer))
             wanted += [(rarer, motion, None)] * chance.randint(2, 4)
-    for damage in ("empty", "no_index", "cut_short", "too_short", "missing", "missing")[: len(classes) // 4]:
-        wanted.append((frequent[0], classes[0], damage))
+    for kind in ("empty", "no_index", "cut_short", "too_short", "missing", "missing")[: len(classes) // 4]:
+        wanted.append((frequent[0], classes[0], kind))
     chance.shuffle(wanted)
     scenes = [f"VIRAT_S_{chance.randrange(10**6):06d}_{n % 10:02d}_000{n:03d}_000{n + 90:03d}" for n in range(40)]
     counts = {"train": 0, "test": 0}
@@ -183,7 +183,7 @@ def _tubes(chance: random.Random, classes: tuple[Motion, ...]) -> Iterator[Tube]
 
 def _label_sets(chance: random.Random, count: int) -> list[tuple[str, ...]]:
     """All single labels first, then pairs and triples, each set once."""
-    sets: list[tuple[str, ...]] = [(label,) for label in LABELS][:count]
+    sets: list[tuple[str, ...]] = [(label,) for label in LABELS[:count]]
     while len(sets) < count:
         labels = tuple(sorted(chance.sample(LABELS, chance.choice((2, 2, 3)))))
         if labels not in sets:

@@ -11,7 +11,7 @@ import json
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -258,7 +258,7 @@ class _Intake:
     def full(self) -> bool:
         return all(self._room(label) <= 0 for label in self.quota)
 
-    def begin(self):  # type: ignore[no-untyped-def]
+    def begin(self) -> Callable[[str], bool]:
         """A fresh decision over one part: call it with each clip id in the order of the archive."""
         taken: Counter[str] = Counter()
         chosen: set[str] = set()

@@ -49,11 +49,11 @@ def to_picture(frame: VideoFrame, width: int, height: int) -> Picture:
     return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
 
 
-def _view(frame: VideoFrame, index: int, bits: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _view(frame: VideoFrame, index: int, bits: int) -> NDArray:
     """A plane of the decoder's own buffer as an array, no copy."""
     plane = frame.planes[index]
     kind = np.uint8 if bits == 8 else np.uint16
-    rows = np.frombuffer(plane, kind).reshape(-1, plane.line_size // np.dtype(kind).itemsize)
+    rows = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // np.dtype(kind).itemsize)
     return rows[: plane.height, : plane.width]
 
 

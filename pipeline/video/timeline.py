@@ -76,7 +76,8 @@ def _from_packets(packets: PacketTimes) -> Frames:
 
 def _from_decode(container: InputContainer, stream: VideoStream) -> Frames:
     time_base = Fraction(stream.time_base or Fraction(1, 90000))
-    times, last_duration = [], 0
+    times: list[int] = []
+    last_duration = 0
     for pts, frame in timed_frames(container, stream):
         # A clock that jumps back cannot be shown; a player drops such frames, and so does this.
         if pts is not None and (not times or pts > times[-1]):
