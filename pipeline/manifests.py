@@ -89,6 +89,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("time_base", _TEXT, "seconds per unit of `timeline`, a fraction such as `1/15360`"),
             _column("timeline", pa.list_(_INT), "for each tick, the presentation timestamp of the frame on screen"),
             _column("timeline_from", _TEXT, "`packets` (container timestamps) or `frames` (a decode, where those lie)"),
+            _column(
+                "clock", _TEXT, "times are `presentation` stamps, stamps in decoding `order`, or the nominal `rate`"
+            ),
             _VALID,
         ]
     ),

@@ -12,7 +12,7 @@ from pipeline.params import Resize
 from pipeline.video.container import open_video
 from pipeline.video.filmstrip import decode_ticks, encode
 
-VERSION = 1
+VERSION = 2
 
 
 def main() -> None:
@@ -43,6 +43,7 @@ def resize(row: Row, settings: Resize) -> dict[str, Any]:
             container,
             stream,
             row["timeline"],
+            clock=row["clock"],
             size=settings.size,
             fit=settings.fit,
             skip=row["timeline_from"] == "packets",

@@ -7,9 +7,8 @@ from pipeline import params, stage
 from pipeline.layout import TRIMMED
 from pipeline.manifests import Row
 from pipeline.params import Trim
-from pipeline.video.container import open_video
 from pipeline.video.cut import cut
-from pipeline.video.timeline import shown_frames
+from pipeline.video.frames import shown_frames
 
 VERSION = 1
 
@@ -36,7 +35,5 @@ def trim(row: Row, settings: Trim) -> dict[str, Any]:
 
 
 def _pass_through(source: Path) -> dict[str, Any]:
-    with open_video(source) as (container, stream):
-        frames = shown_frames(container, stream)
-    seconds = (frames.end - frames.pts[0]) * frames.time_base
-    return {"path": str(source), "lead_in_s": 0.0, "duration_s": float(seconds), "bytes": source.stat().st_size}
+    length = float(shown_frames(source, believe=True).length)
+    return {"path": str(source), "lead_in_s": 0.0, "duration_s": length, "bytes": source.stat().st_size}

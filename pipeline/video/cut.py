@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from common.files import replacing
 from pipeline.failures import ClipError, Failure
 from pipeline.video.container import open_video
-from pipeline.video.timeline import shown_frames
+from pipeline.video.frames import shown_frames
 
 
 @cache
@@ -34,33 +34,38 @@ def cut(source: Path, target: Path, start_s: float, end_s: float, margin_s: floa
     """Copy the packets of `start_s` to `end_s` (seconds after the first frame) and `margin_s` more into `target`.
 
     Returns:
-        The file written (`target`, or the same name as Matroska where the container cannot hold the codec), the
-        lead-in in seconds, and the clip's duration in seconds, clamped to what the video has.
+        The file to read the clip from, the lead-in in seconds, and the clip's duration in seconds, clamped to what the
+        video has. The file is `target`, the same name as Matroska where the container cannot hold the codec, or
+        `source` itself where it carries no timestamps to cut by.
 
     Raises:
         ClipError: too_short when the window lies beyond the end; else as `open_video`, or decode_error by ffmpeg.
     """
-    with open_video(source) as (container, stream):
-        frames = shown_frames(container, stream)
-        first, base = frames.pts[0], frames.time_base
-        length = (frames.end - first) * base
-        if Fraction(start_s) >= length:
-            raise ClipError(
-                Failure.TOO_SHORT, f"the video is {float(length):.2f} s long, the clip starts at {start_s:.2f} s"
-            )
-        duration = float(min(Fraction(end_s), length) - Fraction(start_s))
-        wanted = first * base + Fraction(start_s)
+    frames = shown_frames(source, until_s=Fraction(end_s) + 1, believe=True)
+    if Fraction(start_s) >= frames.length:
+        raise ClipError(
+            Failure.TOO_SHORT, f"the video is {float(frames.length):.2f} s long, the clip starts at {start_s:.2f} s"
+        )
+    duration = float(min(Fraction(end_s), frames.length) - Fraction(start_s))
+    if frames.clock == "rate":
+        return source, start_s, duration
+    wanted = frames.pts[0] * frames.time_base + Fraction(start_s)
+    message = ""
     for path in dict.fromkeys((target, target.with_suffix(".mkv"))):
         try:
-            lead_in = _copy_from_keyframe(source, path, wanted, duration + margin_s)
+            return path, float(_copy_from_keyframe(source, path, wanted, duration + margin_s)), duration
         except ffmpeg.Error as error:
-            failure = (error.stderr or b"").decode(errors="replace").strip().splitlines() or ["no message"]
-            failure = [line for line in failure if line != "Conversion failed!"] or failure
-            if any("No space left on device" in line for line in failure):
-                raise OSError(errno.ENOSPC, failure[-1], str(path)) from None
-        else:
-            return path, float(lead_in), duration
-    raise ClipError(Failure.DECODE_ERROR, f"ffmpeg could not copy the clip: {failure[-1]}")
+            message = _last_words(error)
+            if "No space left on device" in message:
+                raise OSError(errno.ENOSPC, message, str(path)) from None
+    raise ClipError(Failure.DECODE_ERROR, f"ffmpeg could not copy the clip: {message}")
+
+
+def _last_words(error: ffmpeg.Error) -> str:
+    lines = (error.stderr or b"").decode(errors="replace").strip().splitlines()
+    full = [line for line in lines if "No space left on device" in line]
+    telling = [line for line in lines if line != "Conversion failed!"]
+    return (full or telling or lines or ["no message"])[-1]
 
 
 def _copy_from_keyframe(source: Path, target: Path, wanted: Fraction, duration: float) -> Fraction:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from pipeline.failures import ClipError, Failure
 from pipeline.video.clock import timed_frames
+from pipeline.video.orientation import orient, pixel_shape
+from pipeline.video.packets import Clock
 from pipeline.video.picture import Picture, to_picture
 
 Fit = Literal["stretch", "letterbox"]
@@ -26,6 +28,7 @@ def decode_ticks(
     stream: VideoStream,
     timeline: Sequence[int],
     *,
+    clock: Clock,
     size: int,
     fit: Fit,
     skip: bool,
@@ -33,7 +36,8 @@ def decode_ticks(
     """Decode a freshly opened stream once and return its ticks, `(len(timeline), size, size, 3) uint8` RGB.
 
     Args:
-        timeline: presentation timestamp of each tick, in the stream's time base.
+        timeline: time of each tick's frame, in the stream's time base.
+        clock: where the times of frames come from.
         skip: let the decoder drop frames that no tick shows and no other frame refers to. Exact, but only where
             packets carry the timestamps that frames will have.
 
@@ -43,12 +47,12 @@ def decode_ticks(
     wanted = set(timeline)
     last = max(wanted)
     pictures: dict[int, Picture] = {}
-    for pts, frame in timed_frames(container, stream, wanted if skip else None):
-        if pts is not None and pts in wanted and pts not in pictures:
+    for time, frame in timed_frames(container, stream, clock, wanted if skip else None):
+        if time in wanted:
             if frame.is_corrupt:
-                raise ClipError(Failure.DECODE_ERROR, f"the frame at {_seconds(pts, stream)} is damaged")
-            pictures[pts] = _fitted(frame, size, fit)
-        if pts is not None and pts >= last and len(pictures) == len(wanted):
+                raise ClipError(Failure.DECODE_ERROR, f"the frame at {_seconds(time, stream)} is damaged")
+            pictures[time] = _fitted(frame, size, fit, pixel_shape(stream))
+        if time >= last:
             break
     missing = wanted - pictures.keys()
     if missing:
@@ -57,23 +61,17 @@ def decode_ticks(
     return np.stack([pictures[pts] for pts in timeline])
 
 
-def _fitted(frame: VideoFrame, size: int, fit: Fit) -> Picture:
-    turns = round(frame.rotation / 90) % 4
+def _fitted(frame: VideoFrame, size: int, fit: Fit, pixel: float) -> Picture:
     if fit == "stretch":
-        # A turn of a square commutes with stretching to it.
-        return np.rot90(to_picture(frame, size, size), turns)
-    width, height = _letterbox(frame, size)
-    inner = np.rot90(to_picture(frame, width, height), turns)
+        # Turning and mirroring a square commute with stretching to it.
+        return orient(to_picture(frame, size, size), frame)
+    scale = size / max(frame.width * pixel, frame.height)
+    width, height = max(1, round(frame.width * pixel * scale)), max(1, round(frame.height * scale))
+    inner = orient(to_picture(frame, width, height), frame)
     canvas = np.zeros((size, size, 3), np.uint8)
     top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
     canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return canvas
-
-
-def _letterbox(frame: VideoFrame, size: int) -> tuple[int, int]:
-    """Width and height of the frame, before its rotation, that fit in a square of `size` at its true shape."""
-    scale = size / max(frame.width, frame.height)
-    return max(1, round(frame.width * scale)), max(1, round(frame.height * scale))
 
 
 def _seconds(pts: int, stream: VideoStream) -> str:

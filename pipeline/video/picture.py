@@ -1,11 +1,12 @@
 """One decoded frame to one small RGB picture, without ever making a full-size RGB frame.
 
-The Y, U and V planes are area-resized apart and colour is converted at the small size: area resize and the colour
-matrix are both linear, so their order does not matter but for rounding, and full-frame conversion can cost twice the
-decode itself.
+The planes are area-resized apart and colour is converted at the small size: area resize and the colour matrix are both
+linear, so their order does not matter but for rounding, and full-frame conversion can cost twice the decode itself.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -14,47 +15,69 @@ from numpy.typing import NDArray
 
 Picture = NDArray[np.uint8]
 
-# Planar YUV: bits per sample, and by how many halvings chroma is narrower and lower than luma.
-_PLANAR = {
-    name: (bits, *layout)
-    for layout_name, layout in {"420": (1, 1), "422": (1, 0), "444": (0, 0), "411": (2, 0), "440": (0, 1)}.items()
-    for name, bits in {
-        f"yuv{layout_name}p": 8,
-        f"yuvj{layout_name}p": 8,
-        f"yuv{layout_name}p10le": 10,
-        f"yuv{layout_name}p12le": 12,
-    }.items()
-}
+
+class Layout(NamedTuple):
+    """How a pixel format lies in memory: bits per sample, and which channels (Y, U, V or R, G, B) each plane holds."""
+
+    bits: int
+    planes: Sequence[Sequence[int]]
+    rgb: bool = False
+
+
+def _layouts() -> dict[str, Layout]:
+    depths = {8: "", 9: "9le", 10: "10le", 12: "12le", 14: "14le", 16: "16le"}
+    planar, gray, gbr = [(0,), (1,), (2,)], [(0,)], [(1,), (2,), (0,)]
+    known = {f"yuvj{chroma}p": Layout(8, planar) for chroma in ("420", "422", "444", "411", "440")}
+    for bits, suffix in depths.items():
+        for chroma in ("420", "422", "444", "411", "410", "440"):
+            known[f"yuv{chroma}p{suffix}"] = known[f"yuva{chroma}p{suffix}"] = Layout(bits, planar)
+        known[f"gray{suffix}"] = Layout(bits, gray)
+        known[f"gbrp{suffix}"] = known[f"gbrap{suffix}"] = Layout(bits, gbr, rgb=True)
+    known |= {name: Layout(8, [(0,), (1, 2)]) for name in ("nv12", "nv16", "nv24")} | {
+        "nv21": Layout(8, [(0,), (2, 1)])
+    }
+    # p010 and its kin hold their bits at the top of 16.
+    return known | {name: Layout(16, [(0,), (1, 2)]) for name in ("p010le", "p012le", "p016le", "p210le", "p410le")}
+
+
+_LAYOUTS = _layouts()
+
 # Luma weights (red, blue) by AVColorSpace; what a stream leaves unsaid is 601 below 720 lines and 709 above, as players do.
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
 _WEIGHTS |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 _FULL_RANGE = 2
-_IDENTITY = 0  # "YUV" that is RGB
+_IDENTITY = 0  # "YUV" that is green, blue, red
 
 
 def to_picture(frame: VideoFrame, width: int, height: int) -> Picture:
     """Area-resize `frame` to `(height, width, 3) uint8` RGB by its own matrix, range, depth and chroma layout."""
-    layout = _PLANAR.get(frame.format.name)
-    if layout is None or frame.colorspace == _IDENTITY:
-        # Rare layouts (palette, packed, RGB): FFmpeg converts the full frame.
-        return _resize(frame.to_ndarray(format="rgb24"), width, height)
-    bits, _, _ = layout
-    planes = [_resize(_view(frame, index, bits), width, height) for index in range(3)]
-    full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
-    matrix = _matrix(_colorspace(frame), full, bits)
-    merged = cv2.merge(planes)
-    if bits == 8:
+    layout = _LAYOUTS.get(frame.format.name)
+    if layout is None:
+        if frame.format.is_rgb or frame.format.has_palette:
+            return _resize(frame.to_ndarray(format="rgb24"), width, height)
+        # Packed and big-endian YUV: FFmpeg lays it out in planes, which changes no value of 8 bits.
+        frame = frame.reformat(format="yuv444p" if frame.format.components[0].bits == 8 else "yuv444p16le")
+        layout = _LAYOUTS[frame.format.name]
+    channels: list[NDArray] = [np.empty(0)] * 3
+    for index, holds in enumerate(layout.planes):
+        small = _resize(_view(frame, index, layout.bits, len(holds)), width, height)
+        for channel, plane in zip(holds, cv2.split(small), strict=True):
+            channels[channel] = plane
+    if len(layout.planes) == 1:
+        channels[1] = channels[2] = np.full_like(channels[0], 1 << (layout.bits - 1))
+    merged = cv2.merge(channels)
+    matrix = _matrix_of(frame, layout)
+    if layout.bits == 8:
         return np.asarray(cv2.transform(merged, matrix), dtype=np.uint8)
-    rgb = cv2.transform(merged.astype(np.float32), matrix)
-    return np.clip(np.rint(rgb), 0, 255).astype(np.uint8)
+    return np.clip(np.rint(cv2.transform(merged.astype(np.float32), matrix)), 0, 255).astype(np.uint8)
 
 
-def _view(frame: VideoFrame, index: int, bits: int) -> NDArray:
-    """A plane of the decoder's own buffer as an array, no copy."""
+def _view(frame: VideoFrame, index: int, bits: int, channels: int) -> NDArray:
+    """A plane of the decoder's own buffer as an array `(H, W)` or `(H, W, channels)`, no copy."""
     plane = frame.planes[index]
-    kind = np.uint8 if bits == 8 else np.uint16
-    rows = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // np.dtype(kind).itemsize)
-    return rows[: plane.height, : plane.width]
+    kind = np.dtype(np.uint8 if bits == 8 else np.uint16)
+    rows = np.frombuffer(memoryview(plane), kind).reshape(plane.height, plane.line_size // kind.itemsize)
+    return rows[:, : plane.width * channels].reshape(plane.height, plane.width, channels)
 
 
 def _resize(plane: NDArray, width: int, height: int) -> NDArray:
@@ -68,15 +91,29 @@ def _resize(plane: NDArray, width: int, height: int) -> NDArray:
     return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def _colorspace(frame: VideoFrame) -> int:
-    known = int(frame.colorspace)
-    return known if known in _WEIGHTS else (1 if frame.height >= 720 else 5)
+def _matrix_of(frame: VideoFrame, layout: Layout) -> NDArray[np.float32]:
+    space = int(frame.colorspace)
+    if layout.rgb:
+        return _from_rgb(layout.bits, (0, 1, 2))
+    if space == _IDENTITY and len(layout.planes) == 3:
+        return _from_rgb(layout.bits, (2, 0, 1))
+    if space not in _WEIGHTS:
+        space = 1 if frame.height >= 720 else 5
+    full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+    return _from_yuv(space, full, layout.bits)
+
+
+@lru_cache(maxsize=16)
+def _from_rgb(bits: int, order: tuple[int, int, int]) -> NDArray[np.float32]:
+    """The 3x4 map from samples of `bits` bits, in which R, G, B are the channels `order`, to R, G, B from 0 to 255."""
+    scale = 255 / ((1 << bits) - 1)
+    return np.hstack([np.eye(3)[list(order)] * scale, np.zeros((3, 1))]).astype(np.float32)
 
 
 @lru_cache(maxsize=64)
-def _matrix(colorspace: int, full: bool, bits: int) -> NDArray[np.float32]:
+def _from_yuv(space: int, full: bool, bits: int) -> NDArray[np.float32]:
     """The 3x4 affine map from Y, U, V samples of `bits` bits to R, G, B from 0 to 255 (ITU-R BT.601, 709, 2020)."""
-    red, blue = _WEIGHTS[colorspace]
+    red, blue = _WEIGHTS[space]
     green = 1 - red - blue
     scale = 1 << (bits - 8)
     if full:

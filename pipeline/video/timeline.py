@@ -5,32 +5,15 @@ after `start + k / fps`; frames repeat where the source is slower than the ticks
 """
 
 import bisect
-from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 from typing import Literal
 
-import av
-from av.container import InputContainer
-from av.video.stream import VideoStream
-
 from pipeline.failures import ClipError, Failure
-from pipeline.video.clock import timed_frames
-from pipeline.video.packets import PacketTimes, read_packets
+from pipeline.video.frames import Frames
 
 # Seconds given as floats and containers that round to a microsecond must not push a frame behind its own tick.
 _SLACK = Fraction(1, 1_000_000)
-
-
-@dataclass(frozen=True)
-class Frames:
-    """The frames a viewer sees: presentation timestamps ascending, and the end of the last, in `time_base` units."""
-
-    pts: Sequence[int]
-    end: int
-    time_base: Fraction
-    origin: Literal["packets", "frames"]
 
 
 @dataclass(frozen=True)
@@ -41,57 +24,6 @@ class Timeline:
     valid: int
     source_frames: int
     avg_fps: float
-
-
-def shown_frames(container: InputContainer, stream: VideoStream, until: Fraction | None = None) -> Frames:
-    """The frames of a freshly opened stream: from its packets where those can be trusted, else by a decode.
-
-    Raises:
-        ClipError: decode_error when no frame carries a time.
-    """
-    packets = read_packets(container, stream, until)
-    if packets.trustworthy:
-        return _from_packets(packets)
-    try:
-        container.seek(0)
-    except av.FFmpegError:  # an elementary stream
-        raise ClipError(Failure.DECODE_ERROR, "the file carries no usable timestamps and cannot be rewound") from None
-    return _from_decode(container, stream)
-
-
-def _from_packets(packets: PacketTimes) -> Frames:
-    known = [pts for pts in packets.pts if pts is not None]
-    # Frames that precede the first keyframe in display order refer to a picture that is not in the file.
-    shown = [
-        (pts, duration)
-        for pts, duration, hidden in zip(known, packets.durations, packets.hidden, strict=True)
-        if not hidden and pts >= known[0]
-    ]
-    if not shown:
-        raise ClipError(Failure.DECODE_ERROR, "the container hides every frame from players")
-    shown.sort()
-    times = [pts for pts, _ in shown]
-    return Frames(times, times[-1] + (shown[-1][1] or _usual_step(times)), packets.time_base, "packets")
-
-
-def _from_decode(container: InputContainer, stream: VideoStream) -> Frames:
-    time_base = Fraction(stream.time_base or Fraction(1, 90000))
-    times: list[int] = []
-    last_duration = 0
-    for pts, frame in timed_frames(container, stream):
-        # A clock that jumps back cannot be shown; a player drops such frames, and so does this.
-        if pts is not None and (not times or pts > times[-1]):
-            times.append(pts)
-            last_duration = frame.duration or 0
-    if not times:
-        raise ClipError(Failure.DECODE_ERROR, "no frame could be decoded, or none carries a time")
-    return Frames(times, times[-1] + (last_duration or _usual_step(times)), time_base, "frames")
-
-
-def _usual_step(times: Sequence[int]) -> int:
-    """Median distance of frames: the best guess for how long the last one stays on screen."""
-    steps = sorted(after - before for before, after in pairwise(times))
-    return steps[len(steps) // 2] if steps else 1
 
 
 def make_timeline(
