@@ -39,10 +39,12 @@ def _stamped(
     step = _step(stream)
     stamps: deque[int | None] = deque()
     shown = 0
+    skipping = False
     for packet in container.demux(stream):
-        if wanted is not None:
-            needed = packet.pts is None or packet.pts in wanted
-            stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+        needed = wanted is None or packet.pts is None or packet.pts in wanted
+        if skipping is needed:
+            skipping = not needed
+            stream.codec_context.skip_frame = "NONREF" if skipping else "DEFAULT"
         if packet.size:
             stamps.append(packet.dts)
         try:

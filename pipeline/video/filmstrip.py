@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.failures import ClipError, Failure
 from pipeline.video.clock import timed_frames
-from pipeline.video.orientation import orient, pixel_shape
+from pipeline.video.orientation import Orientation, pixel_shape
 from pipeline.video.packets import Clock
 from pipeline.video.picture import Picture, to_picture
 
@@ -47,11 +47,14 @@ def decode_ticks(
     wanted = set(timeline)
     last = max(wanted)
     pictures: dict[int, Picture] = {}
+    orientation: Orientation | None = None  # the container's, so one for all frames
+    pixel = pixel_shape(stream)
     for time, frame in timed_frames(container, stream, clock, wanted if skip else None):
         if time in wanted:
             if frame.is_corrupt:
                 raise ClipError(Failure.DECODE_ERROR, f"the frame at {_seconds(time, stream)} is damaged")
-            pictures[time] = _fitted(frame, size, fit, pixel_shape(stream))
+            orientation = orientation or Orientation.of(frame)
+            pictures[time] = _fitted(frame, orientation, pixel, size, fit)
         if time >= last:
             break
     missing = wanted - pictures.keys()
@@ -61,13 +64,13 @@ def decode_ticks(
     return np.stack([pictures[pts] for pts in timeline])
 
 
-def _fitted(frame: VideoFrame, size: int, fit: Fit, pixel: float) -> Picture:
+def _fitted(frame: VideoFrame, orientation: Orientation, pixel: float, size: int, fit: Fit) -> Picture:
     if fit == "stretch":
         # Turning and mirroring a square commute with stretching to it.
-        return orient(to_picture(frame, size, size), frame)
+        return orientation.apply(to_picture(frame, size, size))
     scale = size / max(frame.width * pixel, frame.height)
     width, height = max(1, round(frame.width * pixel * scale)), max(1, round(frame.height * scale))
-    inner = orient(to_picture(frame, width, height), frame)
+    inner = orientation.apply(to_picture(frame, width, height))
     canvas = np.zeros((size, size, 3), np.uint8)
     top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
     canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner

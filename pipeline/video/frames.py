@@ -48,14 +48,15 @@ def shown_frames(path: str | Path, until_s: Fraction | None = None, *, believe: 
     """The frames of a file, at least those of its first `until_s` seconds.
 
     Args:
-        believe: never decode; where packets cannot be trusted the list may hold frames that will not come out.
+        believe: decode nothing; where packets cannot be trusted the list may hold frames that will not come out, and
+            no rotation is known.
 
     Raises:
         ClipError: decode_error when no frame carries a time; else as `open_video`.
     """
     with open_video(path) as (container, stream):
         until = None if until_s is None else until_s + (stream.start_time or 0) * Fraction(stream.time_base or 0)
-        packets, first = read_packets(container, stream, until)
+        packets, first = read_packets(container, stream, until, look=not believe)
         facts = _facts(container.format.name, stream, first)
     if packets.trustworthy or (believe and packets.clock != "rate"):
         return _from_packets(packets, facts)

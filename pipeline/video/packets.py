@@ -76,12 +76,13 @@ class PacketTimes:
 
 
 def read_packets(
-    container: InputContainer, stream: VideoStream, until: Fraction | None = None
+    container: InputContainer, stream: VideoStream, until: Fraction | None = None, *, look: bool = True
 ) -> tuple[PacketTimes, VideoFrame | None]:
-    """Demux a freshly opened `stream`, and decode its first frame: some facts are known from there only.
+    """Demux a freshly opened `stream`.
 
     Args:
         until: stop a second of video after this time (seconds); decoding order may run behind display order.
+        look: also decode the first frame, which tells whether the video is interlaced and how it is turned.
     """
     context = stream.codec_context
     in_avi = container.format.name == "avi"
@@ -89,7 +90,7 @@ def read_packets(
     limit = None if until is None else (until + 1) / times.time_base
     first: VideoFrame | None = None
     for packet in container.demux(stream):
-        if first is None:
+        if look and first is None:
             first = next(_try_decode(packet), None)
         if packet.size == 0:
             continue

@@ -13,6 +13,8 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from pipeline.video.area import area_resize
+
 Picture = NDArray[np.uint8]
 
 
@@ -46,6 +48,7 @@ _LAYOUTS = _layouts()
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
 _WEIGHTS |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 _FULL_RANGE = 2
+_FLAT: NDArray = np.empty(0)
 _IDENTITY = 0  # "YUV" that is green, blue, red
 
 
@@ -53,42 +56,33 @@ def to_picture(frame: VideoFrame, width: int, height: int) -> Picture:
     """Area-resize `frame` to `(height, width, 3) uint8` RGB by its own matrix, range, depth and chroma layout."""
     layout = _LAYOUTS.get(frame.format.name)
     if layout is None:
-        if frame.format.is_rgb or frame.format.has_palette:
-            return _resize(frame.to_ndarray(format="rgb24"), width, height)
-        # Packed and big-endian YUV: FFmpeg lays it out in planes, which changes no value of 8 bits.
-        frame = frame.reformat(format="yuv444p" if frame.format.components[0].bits == 8 else "yuv444p16le")
+        frame = _laid_out(frame)
         layout = _LAYOUTS[frame.format.name]
-    channels: list[NDArray] = [np.empty(0)] * 3
+    channels = [_FLAT] * 3
     for index, holds in enumerate(layout.planes):
-        small = _resize(_view(frame, index, layout.bits, len(holds)), width, height)
-        for channel, plane in zip(holds, cv2.split(small), strict=True):
-            channels[channel] = plane
+        for channel, plane in zip(holds, _view(frame, index, layout.bits, len(holds)), strict=True):
+            channels[channel] = area_resize(plane, width, height)
     if len(layout.planes) == 1:
-        channels[1] = channels[2] = np.full_like(channels[0], 1 << (layout.bits - 1))
-    merged = cv2.merge(channels)
-    matrix = _matrix_of(frame, layout)
-    if layout.bits == 8:
-        return np.asarray(cv2.transform(merged, matrix), dtype=np.uint8)
-    return np.clip(np.rint(cv2.transform(merged.astype(np.float32), matrix)), 0, 255).astype(np.uint8)
+        channels[1:] = [np.full_like(channels[0], 1 << (layout.bits - 1))] * 2
+    rgb = cv2.transform(cv2.merge(channels), _matrix_of(frame, layout))
+    return np.asarray(cv2.addWeighted(rgb, 1, rgb, 0, 0, dtype=cv2.CV_8U))  # rounded to even and clipped
 
 
-def _view(frame: VideoFrame, index: int, bits: int, channels: int) -> NDArray:
-    """A plane of the decoder's own buffer as an array `(H, W)` or `(H, W, channels)`, no copy."""
+def _laid_out(frame: VideoFrame) -> VideoFrame:
+    """A frame of a rare layout (packed, palette, big-endian) in planes, by FFmpeg."""
+    if frame.format.is_rgb or frame.format.has_palette:
+        return frame.reformat(format="gbrp")
+    return frame.reformat(format="yuv444p" if frame.format.components[0].bits == 8 else "yuv444p16le")
+
+
+def _view(frame: VideoFrame, index: int, bits: int, channels: int) -> Sequence[NDArray]:
+    """The channels of a plane, each `(H, W)`; of the decoder's own buffer, without a copy, where there is but one."""
     plane = frame.planes[index]
     kind = np.dtype(np.uint8 if bits == 8 else np.uint16)
     rows = np.frombuffer(memoryview(plane), kind).reshape(plane.height, plane.line_size // kind.itemsize)
-    return rows[:, : plane.width * channels].reshape(plane.height, plane.width, channels)
-
-
-def _resize(plane: NDArray, width: int, height: int) -> NDArray:
-    """Area average where the picture shrinks, linear where it grows (each axis by itself)."""
-    rows, columns = plane.shape[:2]
-    if columns >= width and rows >= height:
-        return cv2.resize(plane, (width, height), interpolation=cv2.INTER_AREA)
-    shrunk = plane
-    if columns > width or rows > height:
-        shrunk = cv2.resize(plane, (min(columns, width), min(rows, height)), interpolation=cv2.INTER_AREA)
-    return cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_LINEAR)
+    if channels == 1:
+        return [rows[:, : plane.width]]
+    return cv2.split(rows[:, : plane.width * channels].reshape(plane.height, plane.width, channels))
 
 
 def _matrix_of(frame: VideoFrame, layout: Layout) -> NDArray[np.float32]:
