@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 import av
 import cv2
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -54,6 +55,7 @@ def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
         stream = _first_video(container)
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
+        stream.codec_context.flags |= Flags.unaligned  # crop at the left by exactly what the stream says
         stream.codec_context.options = {"max_pixels": str(_MAX_PIXELS)}
         try:
             yield container, stream

@@ -3,8 +3,11 @@
 A copy has to start at a keyframe, so it usually starts early; `lead_in_s` says by how much, exact to the packet.
 """
 
+import bisect
 import errno
+import os
 import shutil
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -16,7 +19,7 @@ from av.video.stream import VideoStream
 from common.files import replacing
 from pipeline.failures import ClipError, Failure
 from pipeline.video.container import open_video
-from pipeline.video.frames import shown_frames
+from pipeline.video.frames import Frames, shown_frames
 
 
 @cache
@@ -35,48 +38,76 @@ def cut(source: Path, target: Path, start_s: float, end_s: float, margin_s: floa
 
     Returns:
         The file to read the clip from, the lead-in in seconds, and the clip's duration in seconds, clamped to what the
-        video has. The file is `target`, the same name as Matroska where the container cannot hold the codec, or
-        `source` itself where it carries no timestamps to cut by.
+        video has. The file is `target`; or the same name as Matroska, where the container cannot hold the codec; or
+        `source` itself, where no copy holds the very frames of the window (a stream without timestamps, say).
 
     Raises:
-        ClipError: too_short when the window lies beyond the end; else as `open_video`, or decode_error by ffmpeg.
+        ClipError: too_short when the window lies beyond the end; else as `open_video`.
+        OSError: the disk is full.
     """
     frames = shown_frames(source, until_s=Fraction(end_s) + 1, believe=True)
     if Fraction(start_s) >= frames.length:
         raise ClipError(
             Failure.TOO_SHORT, f"the video is {float(frames.length):.2f} s long, the clip starts at {start_s:.2f} s"
         )
-    duration = float(min(Fraction(end_s), frames.length) - Fraction(start_s))
-    if frames.clock == "rate":
-        return source, start_s, duration
-    wanted = frames.pts[0] * frames.time_base + Fraction(start_s)
-    message = ""
-    for path in dict.fromkeys((target, target.with_suffix(".mkv"))):
+    duration = min(Fraction(end_s), frames.length) - Fraction(start_s)
+    window = _Window(frames, frames.pts[0] * frames.time_base + Fraction(start_s), duration)
+    for path in dict.fromkeys((target, target.with_suffix(".mkv"))) if frames.clock != "rate" else ():
+        lead_in = _copy_window(source, path, window, margin_s)
+        if lead_in is not None:
+            return path, float(lead_in), float(duration)
+        path.unlink(missing_ok=True)
+    return source, start_s, float(duration)
+
+
+@dataclass(frozen=True)
+class _Window:
+    """What is wanted of the source: `duration` seconds from `start`, by the stream's own clock."""
+
+    frames: Frames
+    start: Fraction
+    duration: Fraction
+
+    def is_in(self, copy: Path, lead_in: Fraction) -> bool:
+        """Whether the copy shows the window's frames, all of them, no others, each at its time."""
         try:
-            return path, float(_copy_from_keyframe(source, path, wanted, duration + margin_s)), duration
+            copied = shown_frames(copy, believe=True)
+        except ClipError:
+            return False
+        ours = _times(self.frames, self.start, self.duration)
+        theirs = _times(copied, copied.pts[0] * copied.time_base + lead_in, self.duration)
+        unit = max(self.frames.time_base, copied.time_base, Fraction(1, 1000))
+        return len(ours) == len(theirs) and all(abs(a - b) <= unit for a, b in zip(ours, theirs, strict=True))
+
+
+def _times(frames: Frames, start: Fraction, duration: Fraction) -> list[Fraction]:
+    """Seconds after `start` of the frames on screen for `duration`; the first is there already."""
+    times = [pts * frames.time_base - start for pts in frames.pts]
+    rounding = Fraction(1, 1000)
+    first = max(0, bisect.bisect_right(times, rounding) - 1)
+    return times[first : bisect.bisect_left(times, duration - rounding)]
+
+
+def _copy_window(source: Path, target: Path, window: _Window, margin_s: float) -> Fraction | None:
+    """Copy until the window is in the copy, beginning earlier and earlier; the lead-in, or None if it never is.
+
+    Seeks land by index, and indexes are in decoding order: with B-frames that may be just after the wanted instant, or
+    end a frame early.
+    """
+    for slack in (0, 1, 5, 30):
+        start, duration = float(window.start) - slack, float(window.duration) + margin_s + 2 * slack
+        try:
+            _copy(source, target, start, duration)
+            lead_in = window.start - _source_time(source, target, window.start)
         except ffmpeg.Error as error:
-            message = _last_words(error)
-            if "No space left on device" in message:
-                raise OSError(errno.ENOSPC, message, str(path)) from None
-    raise ClipError(Failure.DECODE_ERROR, f"ffmpeg could not copy the clip: {message}")
-
-
-def _last_words(error: ffmpeg.Error) -> str:
-    lines = (error.stderr or b"").decode(errors="replace").strip().splitlines()
-    full = [line for line in lines if "No space left on device" in line]
-    telling = [line for line in lines if line != "Conversion failed!"]
-    return (full or telling or lines or ["no message"])[-1]
-
-
-def _copy_from_keyframe(source: Path, target: Path, wanted: Fraction, duration: float) -> Fraction:
-    """Copy so that the file starts at or before `wanted` (seconds, the stream's own clock); return the lead-in."""
-    for earlier in (0, 1, 5, 30, 300):
-        _copy(source, target, float(wanted) - earlier, duration + earlier)
-        lead_in = wanted - _source_time(source, target, wanted)
-        # Indexes are in decoding order: with B-frames a seek can land on the keyframe just after the wanted instant.
-        if lead_in >= 0:
+            if b"No space left on device" in (error.stderr or b""):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from None
+            return None
+        except ClipError:
+            continue
+        if lead_in >= 0 and window.is_in(target, lead_in):
             return lead_in
-    return Fraction(0)
+    return None
 
 
 def _copy(source: Path, target: Path, start: float, duration: float) -> None:

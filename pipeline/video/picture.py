@@ -47,7 +47,7 @@ _LAYOUTS = _layouts()
 # Luma weights (red, blue) by AVColorSpace; what a stream leaves unsaid is 601 below 720 lines and 709 above, as players do.
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 5: (0.299, 0.114), 6: (0.299, 0.114), 7: (0.212, 0.087)}
 _WEIGHTS |= {9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
-_FULL_RANGE = 2
+_LIMITED_RANGE, _FULL_RANGE = 1, 2
 _FLAT: NDArray = np.empty(0)
 _IDENTITY = 0  # "YUV" that is green, blue, red
 
@@ -70,6 +70,9 @@ def to_picture(frame: VideoFrame, width: int, height: int) -> Picture:
 
 def _laid_out(frame: VideoFrame) -> VideoFrame:
     """A frame of a rare layout (packed, palette, big-endian) in planes, by FFmpeg."""
+    name = frame.format.name
+    if name.endswith("be") and f"{name[:-2]}le" in _LAYOUTS:
+        return frame.reformat(format=f"{name[:-2]}le")
     if frame.format.is_rgb or frame.format.has_palette:
         return frame.reformat(format="gbrp")
     return frame.reformat(format="yuv444p" if frame.format.components[0].bits == 8 else "yuv444p16le")
@@ -93,7 +96,10 @@ def _matrix_of(frame: VideoFrame, layout: Layout) -> NDArray[np.float32]:
         return _from_rgb(layout.bits, (2, 0, 1))
     if space not in _WEIGHTS:
         space = 1 if frame.height >= 720 else 5
-    full = frame.color_range == _FULL_RANGE or frame.format.name.startswith("yuvj")
+    name, reach = frame.format.name, int(frame.color_range)
+    full = reach == _FULL_RANGE or name.startswith("yuvj")
+    if name.startswith("gray") and reach != _LIMITED_RANGE:
+        full = True  # as FFmpeg takes gray that does not say
     return _from_yuv(space, full, layout.bits)
 
 

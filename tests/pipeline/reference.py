@@ -3,6 +3,7 @@
 import subprocess
 import tempfile
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,9 @@ class Reference:
         return len(self.shown)
 
 
-def by_ffmpeg(path: Path, *, ticks: int = 100, fps: int = 10, matrix: str = "auto") -> Reference:
+def by_ffmpeg(
+    path: Path, *, ticks: int = 100, fps: int = 10, matrix: str = "auto", options: Sequence[str] = ()
+) -> Reference:
     """Decode `path` with the ffmpeg command line: every source frame, and the ticks that `fps=round=up` chooses.
 
     `round=up` shows at tick k the last frame whose time, counted from the first frame, is not after k / fps.
@@ -36,7 +39,7 @@ def by_ffmpeg(path: Path, *, ticks: int = 100, fps: int = 10, matrix: str = "aut
         every, chosen, raw = (Path(folder) / name for name in ("every.md5", "chosen.md5", "chosen.rgb"))
         seconds = ["-t", str(ticks / fps + 1)]
         base = f"setpts=PTS-STARTPTS,fps={fps}:round=up,{scale},format=rgb24"
-        command = [ffmpeg_binary(), "-v", "error", "-threads", "1", "-i", str(path)]
+        command = [ffmpeg_binary(), "-v", "error", "-threads", "1", *options, "-i", str(path)]
         command += ["-map", "0:v:0", *seconds, "-fps_mode", "passthrough", "-vf", f"{scale},format=rgb24"]
         command += ["-f", "framemd5", str(every)]
         command += ["-map", "0:v:0", *seconds, "-frames:v", str(ticks), "-vf", base, "-f", "framemd5", str(chosen)]
