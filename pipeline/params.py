@@ -10,11 +10,15 @@ from common.params import Count, Params, Positive, Range, build, read
 
 @dataclass(frozen=True)
 class Engine:
-    kind: Literal["local"]
+    kind: Literal["local", "ray"]
     workers: Count
     timeout_s: Annotated[float, Range(1)]
+    address: str
+    store: str | None
 
     def __post_init__(self) -> None:
+        if self.store is not None and self.kind != "ray":
+            raise ValueError(f"store is {self.store!r}: only `kind: ray` has use for one; must be null")
         if self.workers > 512:
             raise ValueError(f"workers is {self.workers}: must be from 0 (all cores) to 512")
 

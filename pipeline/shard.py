@@ -19,6 +19,7 @@ from pipeline import manifests, params
 from pipeline.layout import SHARDS
 from pipeline.manifests import Row
 from pipeline.params import Shard
+from pipeline.store import read
 
 _DESCRIBED = ("clip_id", "source", "class_id", "class_name", "split", "official_split", "labels", "tinyvirat_labels")
 
@@ -36,7 +37,7 @@ def main() -> None:
     bar = tqdm(desc="shard", total=len(clips), unit="clip", disable=None)
     with bar:
         for path, members in plan(clips, settings.shard):
-            rows += write_shard(path, members, settings.resample.fps)
+            rows += write_shard(path, members, settings.resample.fps, settings.engine.store)
             written.add(path)
             bar.update(len(members))
     for stale in set(SHARDS.glob("*.tar")) - written:
@@ -62,8 +63,8 @@ def plan(clips: Iterable[Row], settings: Shard) -> Iterator[tuple[Path, list[Row
             yield SHARDS / f"{split}-{number:06d}.tar", members
 
 
-def write_shard(path: Path, clips: Iterable[Row], fps: int) -> list[Row]:
-    """Write one tar atomically; return the shards rows of its clips.
+def write_shard(path: Path, clips: Iterable[Row], fps: int, store: str | None) -> list[Row]:
+    """Write one tar atomically; return the shards rows of its clips. Filmstrips are here or in the `store`.
 
     Raises:
         WorkError: a filmstrip is missing, or is no longer what resize wrote.
@@ -71,7 +72,7 @@ def write_shard(path: Path, clips: Iterable[Row], fps: int) -> list[Row]:
     rows = []
     with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
         for clip in clips:
-            strip = _read_strip(clip)
+            strip = _read_strip(clip, store)
             description = {name: clip[name] for name in _DESCRIBED} | {"valid_frames": clip["valid_frames"], "fps": fps}
             offset = _add(tar, f"{clip['clip_id']}{Path(clip['path']).suffix}", strip)
             _add(tar, f"{clip['clip_id']}.json", json.dumps(description, ensure_ascii=False).encode())
@@ -84,10 +85,10 @@ def _shuffle_key(row: Row, settings: Shard) -> bytes:
     return hashlib.blake2b(f"{settings.seed}/{row['clip_id']}".encode(), digest_size=16).digest()
 
 
-def _read_strip(clip: Row) -> bytes:
+def _read_strip(clip: Row, store: str | None) -> bytes:
     path = Path(clip["path"])
     try:
-        data = path.read_bytes()
+        data = read(path, store)
     except FileNotFoundError:
         raise WorkError(f"{path} of clip {clip['clip_id']} is gone: run `dvc repro -s -f resize`, then again") from None
     if hashlib.sha256(data).hexdigest() != clip["sha256"]:

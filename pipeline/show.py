@@ -11,6 +11,7 @@ from common.errors import ParamError, WorkError
 from common.files import write_bytes
 from pipeline import manifests, params
 from pipeline.manifests import Row
+from pipeline.store import read
 from pipeline.video import filmstrip
 
 _SCALE = 2  # 64 pixels are small on a screen
@@ -79,7 +80,7 @@ def _frames(row: Row, size: int) -> NDArray[np.uint8]:
             with Path(row["shard"]).open("rb") as tar:
                 tar.seek(row["offset"])
                 return filmstrip.decode(tar.read(row["length"]), size)
-        return filmstrip.decode(Path(row["path"]).read_bytes(), size)
+        return filmstrip.decode(read(Path(row["path"]), params.load().engine.store), size)
     except ValueError as error:
         raise WorkError(f"the filmstrip of {row['clip_id']} is damaged: {error}") from None
 

@@ -5,7 +5,7 @@ Resume, progress, failures and parallel work are here, once.
 
 import dataclasses
 import errno
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from pipeline.failures import ClipError
 from pipeline.ledger import Ledger, Outcome, digest
 from pipeline.manifests import Row
 from pipeline.params import Engine
+from pipeline.store import FromStore, Store
 
 _COMMON = ("clip_id", "source")
 
@@ -51,7 +52,7 @@ def run(
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-    outcomes = map_clips(name, work, tasks, keys, options, timeout_s)
+    outcomes = map_clips(name, work, tasks, keys, options, timeout_s, anywhere=True)
     result = [_carried(row) if row["clip_id"] not in keys else to_row(row, outcomes[row["clip_id"]]) for row in rows]
     manifests.write(name, result)
     report(name, result)
@@ -65,15 +66,22 @@ def map_clips(
     options: Engine,
     timeout_s: float | None = None,
     label: str | None = None,
+    *,
+    anywhere: bool = False,
 ) -> dict[str, Outcome]:
-    """The outcome of every task, taken from the ledger `name` where that is still true, else worked out and recorded."""
+    """The outcome of every task, taken from the ledger `name` where that is still true, else worked out and recorded.
+
+    Args:
+        anywhere: other machines may do the work, if `options` name a cluster: it reads and writes one `path` a clip.
+    """
+    store = Store(options.store) if options.store else None
     outcomes: dict[str, Outcome] = {}
     with Ledger(name) as ledger:
         known = ledger.load()
         todo = []
         for task in tasks:
             before = known.get(task.clip_id)
-            if before is not None and before.key == keys[task.clip_id] and _still_there(before):
+            if before is not None and before.key == keys[task.clip_id] and _still_there(before, store):
                 outcomes[task.clip_id] = before
             else:
                 todo.append(task)
@@ -81,7 +89,11 @@ def map_clips(
         bar = tqdm(
             desc=label or name, total=len(outcomes) + len(todo), initial=len(outcomes), unit="clip", disable=None
         )
-        answers = engine.run(_Guarded(work), todo, workers=options.workers, timeout_s=timeout_s or options.timeout_s)
+        limit = timeout_s or options.timeout_s
+        if anywhere and options.kind == "ray":
+            answers = _run_on_cluster(work, todo, options, limit, store)
+        else:
+            answers = engine.run(_Guarded(work), todo, workers=options.workers, timeout_s=limit)
         with bar, closing(answers):
             for task, answer in answers:
                 before = known.get(task.clip_id)
@@ -125,15 +137,36 @@ def _carried(row: Row) -> Row:
     return {name: row[name] for name in (*_COMMON, "status", "error", "error_detail", "attempts", "key")}
 
 
-def _still_there(outcome: Outcome) -> bool:
-    """Whether the file that the outcome speaks of is on disk with its size (a failure speaks of none)."""
+def _still_there(outcome: Outcome, store: Store | None) -> bool:
+    """Whether the file that the outcome speaks of is still kept with its size (a failure speaks of none)."""
     path, size = outcome.values.get("path"), outcome.values.get("bytes")
     if outcome.error is not None or path is None:
         return True
     try:
-        return size is None or Path(path).stat().st_size == size
+        there: int | None = Path(path).stat().st_size
     except OSError:
-        return False
+        there = store.size(Path(path)) if store else None
+    return there is not None and size in (None, there)
+
+
+def _run_on_cluster(
+    work: Callable[..., dict[str, Any]],
+    tasks: list[engine.Task],
+    options: Engine,
+    timeout_s: float,
+    store: Store | None,
+) -> Generator[engine.Answer, None, None]:
+    from pipeline.engine import cluster  # importing ray takes a second
+
+    if store is None:
+        return cluster.run(_Guarded(work), tasks, options, timeout_s)
+
+    def send(task: engine.Task) -> None:
+        path = Path(task.argument[0]["path"])
+        if path.exists():  # else a cluster has made it, and the store has it
+            store.push(path)
+
+    return cluster.run(_Guarded(FromStore(work, store)), tasks, options, timeout_s, prepare=send)
 
 
 @dataclasses.dataclass(frozen=True)

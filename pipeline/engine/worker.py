@@ -1,21 +1,21 @@
-"""Map one pure function over many clips on all cores; a worker that dies or hangs loses only the clip in its hands."""
+"""A process that works on one clip at a time; one that dies or hangs loses only the clip in its hands."""
 
 import contextlib
 import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 from pipeline.failures import ClipError, Failure
 
 # A fresh interpreter a worker: forking a process that holds decoder threads and SQLite handles is not safe.
 _CONTEXT = multiprocessing.get_context("spawn")
-_POLL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,57 +31,18 @@ Work = Callable[[Any], dict[str, Any]]
 Answer = tuple[Task, dict[str, Any] | ClipError]
 
 
-def cores() -> int:
-    """CPU cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def run(
-    work: Work, tasks: Sequence[Task], *, workers: int = 0, timeout_s: float = 120.0
-) -> Generator[Answer, None, None]:
-    """Yield `(task, result or ClipError)` in the order in which clips finish, largest cost first.
-
-    Args:
-        work: a module-level function of one argument that returns manifest values or raises `ClipError`.
-        tasks: the clips; each gets exactly one answer.
-        workers: processes; 0 means one per core.
-        timeout_s: after this long with one clip its worker is killed and the clip fails with `timeout`.
-
-    Raises:
-        Exception: anything but `ClipError` that `work` raises (a full disk, a bug) ends the run.
-    """
-    waiting = sorted(tasks, key=lambda task: (task.cost, task.clip_id))  # popped from the end
-    crew = [_Worker(work, timeout_s) for _ in range(min(workers or cores(), len(waiting)))]
-    try:
-        while True:
-            for worker in crew:
-                if worker.task is None and waiting:
-                    worker.give(waiting.pop())
-            busy = [worker for worker in crew if worker.task is not None]
-            if not busy:
-                return
-            ready = set(wait([worker.pipe for worker in busy], timeout=_POLL_S))
-            for worker in busy:
-                if worker.pipe in ready:
-                    yield worker.answer()
-                elif worker.is_overdue():
-                    yield worker.give_up()
-    finally:
-        for worker in crew:
-            worker.stop()
-
-
-class _Worker:
+class Worker:
     """A process, the pipe to it, and the clip it holds."""
 
-    def __init__(self, work: Work, timeout_s: float) -> None:
-        self._work, self._timeout_s = work, timeout_s
+    def __init__(self, work: Work, timeout_s: float, folder: Path | None = None) -> None:
+        """Start the process; it works in `folder`, by default in the present one."""
+        self._work, self._timeout_s, self._folder = work, timeout_s, folder
         self.task: Task | None = None
         self._start()
 
     def _start(self) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(theirs, self._work), daemon=True)
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, self._work, self._folder), daemon=True)
         # Ctrl-C is the parent's to handle. The child inherits the block, so it holds while the child still imports;
         # the tracker is started first because its start lifts the block.
         resource_tracker.ensure_running()
@@ -93,6 +54,7 @@ class _Worker:
         theirs.close()
 
     def give(self, task: Task) -> None:
+        """Hand over a clip; the worker must be idle."""
         self.task, self._since = task, time.monotonic()
         with contextlib.suppress(BrokenPipeError):  # died while idle: `answer` finds the pipe closed
             self.pipe.send(task.argument)
@@ -111,10 +73,16 @@ class _Worker:
             raise result
         return task, result
 
+    def finish(self) -> Answer:
+        """Wait for the answer to the clip in hand, however it ends."""
+        return self.answer() if self.pipe.poll(self._timeout_s) else self.give_up()
+
     def is_overdue(self) -> bool:
+        """Whether it has held its clip for too long."""
         return time.monotonic() - self._since > self._timeout_s
 
     def give_up(self) -> Answer:
+        """Kill the process, answer for its clip, start another."""
         task = self._release()
         self._process.kill()
         self._process.join()
@@ -138,8 +106,10 @@ class _Worker:
         self._start()
 
 
-def _serve(pipe: Connection, work: Work) -> None:
+def _serve(pipe: Connection, work: Work, folder: Path | None) -> None:
     """A worker's life: take an argument, send back a result, until the parent closes the pipe or dies."""
+    if folder is not None:
+        os.chdir(folder)
     while True:
         try:
             argument = pipe.recv()
