@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow format lint typecheck lock clean
+.PHONY: test test-slow bench bench-video format lint typecheck lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,11 @@ test: setup  ## the whole suite
 
 test-slow: setup  ## the heavier checks
 	$(BIN)/python -m pytest -m slow
+
+bench: bench-video  ## all benchmarks
+
+bench-video: setup  ## videos to filmstrips, against ffmpeg, OpenCV and, where installed, decord and torchcodec
+	$(BIN)/python -m benchmarks.video
 
 format: setup  ## ruff, in place
 	$(BIN)/ruff format .

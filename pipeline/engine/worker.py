@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
@@ -118,6 +119,8 @@ def _serve(pipe: Connection, work: Work, folder: Path | None) -> None:
         try:
             result: Any = work(argument)
         except Exception as error:
+            if not isinstance(error, ClipError):
+                error.add_note(f"In a worker process, with {str(argument)[:500]}:\n{traceback.format_exc()}")
             result = error
         try:
             pipe.send(result)

@@ -19,7 +19,7 @@ from pipeline.failures import ClipError, Failure
 from pipeline.ledger import Outcome, digest, file_digest
 from pipeline.manifests import Row
 from pipeline.params import Engine
-from pipeline.video.container import open_video
+from pipeline.video.container import demux, open_video
 
 PROBE_VERSION = 1
 _LONGEST = 150  # leaves room for a suffix within the 255 bytes of a file name
@@ -82,7 +82,7 @@ def probe(path: str, whole: bool) -> dict[str, Any]:
     with open_video(path) as (container, stream):
         if whole:
             _check_index(stream, Path(path).stat().st_size)
-        packets = (packet for packet in container.demux(stream) if packet.size)
+        packets = (packet for packet in demux(container, stream) if packet.size)
         group: list[Packet] = []  # from the last keyframe on
         _decode_one(stream, packets, "first")
         for packet in packets if whole else ():

@@ -9,6 +9,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from pipeline.video.container import demux
 from pipeline.video.packets import Clock
 
 _FFMPEG_RATE = 25  # what FFmpeg takes for a stream that does not tell its rate
@@ -40,7 +41,7 @@ def _stamped(
     stamps: deque[int | None] = deque()
     shown = 0
     skipping = False
-    for packet in container.demux(stream):
+    for packet in demux(container, stream):
         needed = wanted is None or packet.pts is None or packet.pts in wanted
         if skipping is needed:
             skipping = not needed

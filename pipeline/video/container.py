@@ -9,6 +9,7 @@ import av
 import cv2
 from av.codec.context import Flags
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.stream import VideoStream
 
 from pipeline.failures import ClipError, Failure
@@ -61,6 +62,17 @@ def _opened(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]:
             yield container, stream
         except (av.FFmpegError, cv2.error, ValueError, MemoryError) as error:
             raise ClipError(Failure.DECODE_ERROR, _say(error)) from None
+
+
+def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet]:
+    """Packets of `stream` from the present position, and at the end one without data that flushes the decoder."""
+    while True:
+        try:
+            yield from container.demux(stream)
+            return
+        except IndexError:
+            # PyAV knows the streams that were there at opening. A packet of one that appears later is not ours.
+            continue
 
 
 def _first_video(container: InputContainer) -> VideoStream:

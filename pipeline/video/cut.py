@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from common.files import replacing
 from pipeline.failures import ClipError, Failure
-from pipeline.video.container import open_video
+from pipeline.video.container import demux, open_video
 from pipeline.video.frames import Frames, shown_frames
 
 
@@ -121,7 +121,7 @@ def _copy(source: Path, target: Path, start: float, duration: float) -> None:
 def _source_time(source: Path, copy: Path, wanted: Fraction) -> Fraction:
     """When the copy's first packet is shown in the source, seconds: found by its content, not by arithmetic."""
     with open_video(copy) as (container, stream):
-        head = next((bytes(packet) for packet in container.demux(stream) if packet.size), b"")
+        head = next((bytes(packet) for packet in demux(container, stream) if packet.size), b"")
     with open_video(source) as (container, stream):
         moment = _find_before(container, stream, head, wanted)
     if moment is None:
@@ -133,7 +133,7 @@ def _find_before(container: InputContainer, stream: VideoStream, head: bytes, wa
     """Time of the last packet equal to `head` that is not after `wanted` (still scenes repeat packets)."""
     base = Fraction(stream.time_base or 0)
     found = None
-    for packet in container.demux(stream):
+    for packet in demux(container, stream):
         if packet.size != len(head) or bytes(packet) != head:
             continue
         time = packet.pts if packet.pts is not None else packet.dts

@@ -12,6 +12,8 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from pipeline.video.container import demux
+
 # What the times of frames are read from:
 #   presentation  every packet says when its frame is shown
 #   order         packets are stamped in decoding order only: the n-th frame shown gets the n-th stamp (AVI, MXF)
@@ -89,7 +91,7 @@ def read_packets(
     times = PacketTimes(context.codec.canonical_name, in_avi, Fraction(stream.time_base or Fraction(1, 90000)))
     limit = None if until is None else (until + 1) / times.time_base
     first: VideoFrame | None = None
-    for packet in container.demux(stream):
+    for packet in demux(container, stream):
         if look and first is None:
             first = next(_try_decode(packet), None)
         if packet.size == 0:

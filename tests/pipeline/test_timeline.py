@@ -155,6 +155,21 @@ def test_a_clock_that_jumps_back_shows_what_a_player_shows(here):
     assert numbers == list(range(30))
 
 
+def test_a_stream_that_appears_in_mid_file_is_passed_over(here):
+    """Sound that its header does not announce, after more seconds than FFmpeg looks ahead."""
+    sound = ["-itsoffset", "12", "-f", "lavfi", "-i", "anullsrc=r=44100:cl=mono", "-c:a", "libmp3lame"]
+    video = write_video(here / "a.mp4", steady(300, 20), b_frames=0)
+    path = here / "a.flv"
+    ffmpeg("-i", video, *sound, "-c:v", "copy", "-t", "15", path)
+    data = bytearray(path.read_bytes())
+    data[4] = 1  # "video only"
+    path.write_bytes(data)
+    with av.open(str(path)) as container, pytest.raises(IndexError):
+        list(container.demux(video=0))
+    numbers, _ = shown(path)
+    assert numbers == ticks_of(steady(300, 20))
+
+
 def test_a_gap_holds_the_frame_before_it(here):
     times = [*steady(10, 10), *steady(10, 10, Fraction(3))]
     path = write_video(here / "a.mp4", times, time_base=Fraction(1, 100), b_frames=0)
