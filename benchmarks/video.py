@@ -4,10 +4,14 @@ python -m benchmarks.video [--rounds N] [--only TEXT]
 """
 
 import argparse
+import contextlib
 import importlib.util
+import io
 import os
+import statistics
 import subprocess
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,10 +19,12 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from tqdm import tqdm
 
 from benchmarks.footage import videos
 from benchmarks.measure import Target, UnableError, machine, pin, print_targets, side_by_side, table
-from pipeline.params import Resample, Resize, Trim
+from pipeline import engine, stage
+from pipeline.params import Engine, Resample, Resize, Trim
 from pipeline.resample import resample
 from pipeline.resize import resize
 from pipeline.trim import trim
@@ -37,12 +43,14 @@ def main() -> None:
     parser.add_argument("--only", default="", help="videos whose name holds this text")
     options = parser.parse_args()
     cv2.setNumThreads(0)
-    pin()
     folder = Path(tempfile.gettempdir()) / "bench-video"
-    found = {name: path.resolve() for name, path in videos(folder).items() if options.only in name}
+    every = {name: path.resolve() for name, path in videos(folder).items()}
+    found = {name: path for name, path in every.items() if options.only in name}
     results = {}
     with tempfile.TemporaryDirectory() as work:
         os.chdir(work)
+        machinery = [] if options.only else [_scaling(every["h264 340x256"], options.rounds), _overhead()]
+        pin()
         for name, path in found.items():
             ways = methods(path)
             slow = {"three passes": ways.pop("three passes")}  # twenty decodes' time: two rounds settle it
@@ -50,7 +58,7 @@ def main() -> None:
             results[name] |= side_by_side(slow, rounds=2, label=name)
     print(f"{machine()}; processor time on one core, one decoder thread each; medians of {options.rounds} rounds.\n")
     print(_report(results), "\n")
-    print_targets(_targets(results))
+    print_targets(_targets(results) + machinery)
 
 
 def methods(path: Path) -> dict[str, Callable[[], object]]:
@@ -69,7 +77,7 @@ def methods(path: Path) -> dict[str, Callable[[], object]]:
     ways["opencv"] = lambda: opencv(path)
     if importlib.util.find_spec("decord"):
         ways["decord"] = lambda: decord(path)
-    if _has_torchcodec():
+    if importlib.util.find_spec("torchcodec"):
         ways["torchcodec"] = lambda: torchcodec(path)
     return ways
 
@@ -141,9 +149,12 @@ def opencv(path: Path) -> None:
 
 def decord(path: Path) -> None:
     """decord, which scales in its own filter graph."""
-    from decord import VideoReader, cpu
+    from decord import DECORDError, VideoReader, cpu
 
-    reader = VideoReader(str(path), ctx=cpu(0), width=SIZE, height=SIZE, num_threads=1)
+    try:
+        reader = VideoReader(str(path), ctx=cpu(0), width=SIZE, height=SIZE, num_threads=1)
+    except DECORDError:
+        raise UnableError from None
     rate = reader.get_avg_fps()
     wanted = [number for tick in range(TICKS) if (number := round(tick * rate / FPS)) < len(reader)]
     reader.get_batch(wanted).asnumpy()
@@ -155,19 +166,53 @@ def torchcodec(path: Path) -> None:
     from torchcodec.decoders import VideoDecoder
 
     torch.set_num_threads(1)
-    decoder = VideoDecoder(str(path), num_ffmpeg_threads=1, seek_mode="approximate")
+    try:
+        decoder = VideoDecoder(str(path), num_ffmpeg_threads=1, seek_mode="approximate")
+    except RuntimeError:  # FFmpeg's shared libraries are not on this machine, or do not know the format
+        raise UnableError from None
     begin, end = decoder.metadata.begin_stream_seconds, decoder.metadata.end_stream_seconds
     times = [begin + tick / FPS for tick in range(TICKS) if begin + tick / FPS < end]
     frames = decoder.get_frames_played_at(times).data
     torch.nn.functional.interpolate(frames.float(), size=(SIZE, SIZE), mode="area").byte()
 
 
-def _has_torchcodec() -> bool:
-    try:
-        import torchcodec.decoders  # noqa: F401
-    except (ImportError, RuntimeError, OSError):  # it also fails where FFmpeg's shared libraries are not installed
-        return False
-    return True
+def _scaling(path: Path, rounds: int) -> Target:
+    """Wall time of 240 clips' resize on one worker and on two, start of the workers included."""
+    row = _row(path) | trim(_row(path), _TRIM)
+    row |= resample(row, _RESAMPLE)
+    tasks = [engine.Task(f"clip{number}", row | {"clip_id": f"clip{number}"}) for number in range(240)]
+    seconds: dict[int, list[float]] = {1: [], 2: []}
+    for _ in tqdm(range(max(1, rounds // 3)), desc="workers", leave=False, disable=None):
+        for workers, times in seconds.items():
+            start = time.perf_counter()
+            for _ in engine.run(_resize, tasks, workers=workers):
+                pass
+            times.append(time.perf_counter() - start)
+    one, two = (statistics.median(times) for times in seconds.values())
+    return Target("240 clips on 2 workers, wall time", two, one, "1 worker", 1.9, faster=True)
+
+
+def _resize(row: dict[str, Any]) -> dict[str, Any]:
+    return resize(row, _RESIZE)
+
+
+def _overhead() -> Target:
+    """What a stage costs a clip beyond the clip's own work: reading, handing out, recording, writing the manifest."""
+    from pipeline import manifests
+
+    count = 5_000
+    row = {"source": "bench", "status": "ok", "attempts": 1, "path": "clip.mp4", "lead_in_s": 0.0, "duration_s": 1.0}
+    manifests.write("trim", [row | {"clip_id": f"c{n:06}", "key": f"{n:024x}", "bytes": 1} for n in range(count)])
+    settings = Engine(kind="local", workers=0, timeout_s=120, address="auto", store=None)
+    start = time.perf_counter()
+    with contextlib.redirect_stdout(io.StringIO()):
+        stage.run("resample", "trim", _nothing, version=0, params=_RESAMPLE, options=settings)
+    milliseconds = (time.perf_counter() - start) / count * 1000
+    return Target("a stage's own ms a clip, 5,000 clips", milliseconds, 2.0, "bound, ms", 1.0, faster=False)
+
+
+def _nothing(row: dict[str, Any], _: Resample) -> dict[str, Any]:
+    return {"path": row["path"], "timeline": list(range(TICKS)), "valid_frames": TICKS}
 
 
 def _report(results: dict[str, dict[str, float]]) -> str:

@@ -4,6 +4,7 @@ Every file has the same name in the store as below the project folder, or, if it
 whole path. Local copies come and go.
 """
 
+import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping
@@ -24,10 +25,12 @@ class Store:
     root: str
 
     def push(self, path: Path, *, replace: bool = False) -> None:
-        """Upload a local file, unless the store holds one of its name and size and `replace` is not set."""
-        if not replace and self.size(path) == path.stat().st_size:
-            return
+        """Upload a local file, unless the store has one of its name and size that is no older; `replace` asks nothing."""
         system, target = fsspec.core.url_to_fs(self.url(path))
+        if not replace and self.size(path) == path.stat().st_size:
+            with contextlib.suppress(NotImplementedError):  # some protocols keep no times
+                if system.modified(target).timestamp() >= path.stat().st_mtime:
+                    return
         system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
         # Object stores show a file when it is whole; in a file system the rename does that.
         part = f"{target}.part-{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}"

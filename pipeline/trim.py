@@ -10,7 +10,7 @@ from pipeline.params import Trim
 from pipeline.video.cut import cut
 from pipeline.video.frames import shown_frames
 
-VERSION = 1
+VERSION = 2
 
 
 def main() -> None:

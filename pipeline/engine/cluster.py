@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-# Set before ray is imported: no report home, no second progress bar, no reaction to one failed task but ours.
+# Read when ray is imported: no report home, and no advice about GPUs that nobody asked for.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
@@ -123,7 +123,7 @@ def _connected(options: Engine) -> Generator[None, None, None]:
 
 def _knock(address: str) -> None:
     """Fail within seconds where nobody listens; Ray itself would try for minutes."""
-    host, _, port = address.rpartition(":")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=5).close()
 

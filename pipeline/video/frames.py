@@ -90,7 +90,12 @@ def _from_decode(path: str | Path, packets: PacketTimes, facts: Facts, until_s: 
     last_duration = 0
     with open_video(path) as (container, stream):
         # Times do not depend on what the pictures show: the costly last steps of decoding are left out.
-        stream.codec_context.options = {**stream.codec_context.options, "skip_idct": "all", "skip_loop_filter": "all"}
+        stream.codec_context.options = {
+            **stream.codec_context.options,
+            "skip_idct": "all",
+            "skip_loop_filter": "all",
+            "lowres": "3",
+        }
         for time, frame in timed_frames(container, stream, packets.clock):
             if frame.is_corrupt and not times:
                 continue  # what it refers to lies before the file's beginning

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from imageio_ffmpeg import get_ffmpeg_exe as ffmpeg_binary
 from numpy.typing import NDArray
-
-from pipeline.video.cut import ffmpeg_binary
 
 SIZE = 64
 

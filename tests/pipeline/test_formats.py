@@ -7,11 +7,11 @@ import av
 import cv2
 import numpy as np
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe as ffmpeg_binary
 
 from pipeline.params import Resize
 from pipeline.video.area import area_resize
 from pipeline.video.container import open_video
-from pipeline.video.cut import ffmpeg_binary
 from tests.pipeline.draw import numbers_in, read_strip, steady, write_video
 from tests.pipeline.reference import by_ffmpeg
 from tests.pipeline.test_video import LOSSLESS, through

@@ -7,8 +7,8 @@ import av
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from imageio_ffmpeg import get_ffmpeg_exe as ffmpeg_binary
 
-from pipeline.video.cut import ffmpeg_binary
 from tests.pipeline.draw import numbers_in, on_screen, read_strip, steady, write_video
 from tests.pipeline.test_video import through, ticks_of
 

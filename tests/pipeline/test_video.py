@@ -9,6 +9,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from imageio_ffmpeg import get_ffmpeg_exe as ffmpeg_binary
 
 from pipeline.failures import ClipError, Failure
 from pipeline.params import Resample, Resize, Trim
@@ -16,7 +17,6 @@ from pipeline.resample import resample
 from pipeline.resize import resize
 from pipeline.trim import trim
 from pipeline.video.container import open_video
-from pipeline.video.cut import ffmpeg_binary
 from pipeline.video.filmstrip import decode_ticks, encode
 from tests.conftest import SHARED_DATA, real_videos
 from tests.pipeline.draw import numbers_in, on_screen, read_counter, read_strip, steady, write_video
