@@ -29,6 +29,10 @@ class Download:
     kinetics_splits: tuple[Literal["train", "val", "test"], ...]
     reserve_per_class: Count
     seed: Count
+    attempts: Annotated[int, Range(1, 100)]
+    timeout_s: Annotated[float, Range(1, 3600)]
+    tinyvirat_ca: str | None
+    tinyvirat_verify: bool
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pipeline.manifests import Row
 from pipeline.params import PipelineParams
 from pipeline.sources import folder, kinetics400, minikinetics200, tinyvirat
 from pipeline.sources.hosts import Hosts
+from pipeline.sources.http import Manners
 
 _ENTRIES = {
     "kinetics400": kinetics400.Entry,
@@ -52,7 +53,13 @@ def parse(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 def create(params: PipelineParams) -> list[Source]:
     """The sources that params.yaml asks for. MiniKinetics-200 is part of Kinetics-400 and comes with it."""
     entries = parse(params.sources)
-    hosts = Hosts(_mirror(params.corpus))
+    settings = params.download
+    hosts = Hosts(
+        _mirror(params.corpus),
+        Manners(attempts=settings.attempts, timeout_s=settings.timeout_s),
+        settings.tinyvirat_ca,
+        settings.tinyvirat_verify,
+    )
     kinds = {entry.kind: name for name, entry in entries.items()}
     made: list[Source] = []
     if "kinetics400" in kinds or "minikinetics200" in kinds:

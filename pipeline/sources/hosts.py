@@ -1,17 +1,21 @@
 """Where the datasets' files are: on their hosts, or in a mirror that keeps the hosts' layout."""
 
 import errno
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import fsspec
+import requests
 from tqdm import tqdm
 
 from common.errors import WorkError
 from common.files import replacing
+from pipeline.failures import ClipError, Failure
+from pipeline.sources.http import Manners, RemoteFile, fetch
 
 # Each host's folder and its name in a mirror.
 _FOLDERS = {
@@ -28,6 +32,9 @@ class Hosts:
     """Opens hosted files by their official URL. `mirror` is a folder or fsspec URL in their place; None for the hosts."""
 
     mirror: str | None = None
+    manners: Manners = field(default_factory=Manners)
+    certificates: str | None = None  # PEM bundle for TinyVIRAT's host, whose own chain is often incomplete
+    verify: bool = True  # False: believe TinyVIRAT's host without a certificate
 
     def locate(self, url: str) -> str:
         """The address that stands for the official `url`."""
@@ -43,9 +50,14 @@ class Hosts:
         """Open the file for reading from its beginning.
 
         Raises:
-            WorkError: it is not there or cannot be reached.
+            WorkError: it is not in the mirror, or the mirror cannot be reached.
+            ClipError: a web host does not have it or cannot be reached; see `RemoteFile`.
         """
         address = self.locate(url)
+        if address.startswith(("http://", "https://")):
+            with self._session(address) as session, RemoteFile(address, self.manners, session) as remote:
+                yield io.BufferedReader(remote, 1 << 18)
+            return
         try:
             with fsspec.open(address, "rb") as file:
                 yield file
@@ -56,14 +68,23 @@ class Hosts:
                 raise  # this machine's disk, not the host
             raise WorkError(f"{address} cannot be read: {error}") from None
 
+    def _session(self, address: str) -> requests.Session:
+        session = requests.Session()
+        if "crcv.ucf.edu" in address.split("/")[2]:
+            session.verify = (self.certificates or True) if self.verify else False
+        return session
+
     def read_text(self, url: str) -> str:
         """An annotation list, decoded as UTF-8 (a byte order mark is dropped).
 
         Raises:
             WorkError: missing, unreachable, larger than 512 MB, or not text.
         """
-        with self.open(url) as file:
-            data = file.read(_LIST_LIMIT + 1)
+        try:
+            with self.open(url) as file:
+                data = file.read(_LIST_LIMIT + 1)
+        except ClipError as error:
+            raise WorkError(f"the list cannot be had: {error}; run the same command again to carry on") from None
         if len(data) > _LIST_LIMIT:
             raise WorkError(f"{self.locate(url)} is larger than {_LIST_LIMIT >> 20} MB: not an annotation list")
         try:
@@ -72,12 +93,29 @@ class Hosts:
             raise WorkError(f"{self.locate(url)} is not UTF-8 text: not an annotation list") from None
 
     def exists(self, url: str) -> bool:
-        """Whether the file is there."""
-        filesystem, path = fsspec.core.url_to_fs(self.locate(url))
+        """Whether the file is there.
+
+        Raises:
+            ClipError: a web host does not say.
+        """
+        address = self.locate(url)
+        if address.startswith(("http://", "https://")):
+            try:
+                with self.open(url) as file:
+                    return bool(file.read(1))
+            except ClipError as error:
+                if error.code in (Failure.NOT_FOUND, Failure.FORBIDDEN):  # S3 forbids what is not there
+                    return False
+                raise
+        filesystem, path = fsspec.core.url_to_fs(address)
         return bool(filesystem.exists(path))
 
     def local(self, url: str, folder: Path) -> Path:
-        """The file on this machine's disk: in place when the mirror is a local folder, else copied into `folder`."""
+        """The file on this machine's disk: in place when the mirror is a local folder, else copied into `folder`.
+
+        Raises:
+            WorkError: it cannot be had; what has come is kept, and the next run carries on from there.
+        """
         address = self.locate(url)
         if "://" not in address:
             if not Path(address).is_file():
@@ -85,6 +123,16 @@ class Hosts:
             return Path(address)
         target = folder / address.rsplit("/", 1)[-1]
         if target.exists():
+            return target
+        if address.startswith(("http://", "https://")):
+            try:
+                with self._session(address) as session:
+                    fetch(address, target, self.manners, session)
+            except ClipError as error:
+                advice = "run the same command again to carry on"
+                if "certificate" in error.detail:
+                    advice = "name its chain in download.tinyvirat_ca, or set download.tinyvirat_verify: false"
+                raise WorkError(f"{error}; {advice}") from None
             return target
         with self.open(url) as remote, replacing(target) as temporary, temporary.open("wb") as file:
             bar = tqdm(desc=target.name, total=getattr(remote, "size", None), unit="B", unit_scale=True, disable=None)

@@ -186,7 +186,7 @@ class Kinetics400:
     def _repair(self, intake: "_Intake") -> None:
         """Replace broken clips by the host's replacement archive, matched by YouTube id."""
         broken = {intake.clips[clip_id].video_id: clip_id for clip_id in intake.broken()}
-        if not broken or not self._hosts.exists(REPLACEMENTS):
+        if not broken or not self._has_replacements():
             return
         folder = self._folder / "replacements"
         missing = {video_id for video_id, clip_id in broken.items() if not (folder / f"{clip_id}.mp4").exists()}
@@ -198,11 +198,11 @@ class Kinetics400:
                 video_id = Path(name).name[:11]
                 return folder / f"{broken[video_id]}.mp4" if video_id in missing else None
 
-            with self._hosts.open(REPLACEMENTS) as file:
-                try:
+            try:
+                with self._hosts.open(REPLACEMENTS) as file:
                     write_json(listing, [_clip_id(name) for name in stream_tar(file, choose)])
-                except ClipError as error:
-                    tqdm.write(f"{self._name}: {REPLACEMENTS}: {error}")
+            except ClipError as error:
+                tqdm.write(f"{self._name}: {REPLACEMENTS}: {error}")
         arrived = {
             clip_id: Arrival(folder / f"{clip_id}.mp4", f"{REPLACEMENTS}#{_member(clip_id)}")
             for clip_id in broken.values()
@@ -224,10 +224,18 @@ class Kinetics400:
             return to_row(clip, intake.outcomes[clip.clip_id], intake.arrivals[clip.clip_id], rank=rank, quota=quota)
         split = clip.official_split or ""
         if clip.clip_id not in seen and split in troubled:
-            return failed_row(clip, Failure.TRUNCATED, f"in no readable part: {troubled[split].detail}", quota=quota)
+            trouble = troubled[split]
+            return failed_row(clip, trouble.code, f"in no readable part: {trouble.detail}", quota=quota)
         if clip.clip_id not in seen and split in finished:
             return failed_row(clip, Failure.NOT_FOUND, f"in none of the {split} archives", quota=quota)
         return spare_row(clip, quota=quota)
+
+    def _has_replacements(self) -> bool:
+        try:
+            return self._hosts.exists(REPLACEMENTS)
+        except ClipError as error:
+            tqdm.write(f"{self._name}: {REPLACEMENTS}: {error}")
+            return False
 
     def _say_shortage(self, intake: "_Intake") -> None:
         short = intake.shortage()

@@ -1,7 +1,6 @@
 """Bad files, bad lists and bad params are ordinary: each has its typed outcome, and the rest goes through."""
 
 import csv
-import gzip
 import io
 import json
 import os
@@ -20,6 +19,7 @@ from pipeline.sources.kinetics400 import quotas, read_annotations
 from pipeline.sources.tinyvirat import read_tubes
 from pipeline.video.cut import ffmpeg_binary
 from tests.pipeline.draw import numbers_in, read_strip, steady, write_sound, write_video
+from tests.pipeline.mirror import HEADER, ids, kinetics, member, pack, put
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
 
@@ -29,12 +29,6 @@ def healthy(tmp_path_factory):
     """The bytes of healthy clips of 1.5 seconds, each of other content."""
     folder = tmp_path_factory.mktemp("healthy")
     return [write_video(folder / f"{number}.mp4", steady(15 + number, 10)).read_bytes() for number in range(16)]
-
-
-def put(path, data):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(data)
-    return path
 
 
 def only(rows, needle):
@@ -290,8 +284,6 @@ def test_the_same_source_name_prefix_never_merges_two_clips(project, healthy):
 
 # Kinetics lists
 
-HEADER = "label,youtube_id,time_start,time_end,split,is_cc\n"
-
 
 def test_the_three_published_forms_of_the_kinetics_list_are_read():
     with_cc = read_annotations(
@@ -338,46 +330,6 @@ def test_quotas_spread_evenly_and_sum_up():
 
 
 # A small Kinetics mirror, by hand
-
-
-def pack(path, members, *, cut=None):
-    """A tar.gz of (name, bytes or TarInfo)."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    raw = io.BytesIO()
-    with tarfile.open(fileobj=raw, mode="w") as tar:
-        for name, data in members:
-            info = data if isinstance(data, tarfile.TarInfo) else tarfile.TarInfo(name)
-            if not isinstance(data, tarfile.TarInfo):
-                info.size = len(data)
-            tar.addfile(info, io.BytesIO(data) if isinstance(data, bytes) else None)
-    packed = gzip.compress(raw.getvalue(), 1, mtime=0)
-    path.write_bytes(packed[:cut] if cut else packed)
-
-
-def kinetics(project, rows, parts, *, clips, reserve=0):
-    """Point the project to a mirror with one train list and the given parts; `parts` are lists of members."""
-    root = project.root / "mirror/kinetics/400"
-    text = HEADER + "".join(f"{label},{video},{start},{start + 10},train,0\n" for label, video, start in rows)
-    put(root / "annotations/train.csv", text.encode())
-    host = "https://s3.amazonaws.com/kinetics/400/train"
-    put(root / "train/k400_train_path.txt", "".join(f"{host}/part_{n}.tar.gz\n" for n in range(len(parts))).encode())
-    for number, part in enumerate(parts):
-        pack(root / f"train/part_{number}.tar.gz", part["members"], cut=part.get("cut"))
-    return project.set(
-        corpus="mirror",
-        sources={"kinetics400": {"kind": "kinetics400"}},
-        download__kinetics_splits=["train"],
-        download__kinetics_clips=clips,
-        download__reserve_per_class=reserve,
-    )
-
-
-def member(video, start):
-    return f"{video}_{start:06d}_{start + 10:06d}.mp4"
-
-
-def ids(*letters):
-    return [letter * 11 for letter in letters]
 
 
 def test_missing_and_conflicting_labels_lose_their_clip_alone(project, healthy):
