@@ -25,8 +25,14 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m pipeline", description="Videos in, shards out.")
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
-    for name, purpose in STAGES.items():
-        stages.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml.")
+    made = {
+        name: stages.add_parser(
+            name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml."
+        )
+        for name, purpose in STAGES.items()
+    }
+    made["download"].add_argument("--only", metavar="SOURCE", help="fetch this source alone")
+    made["download"].add_argument("--dry-run", action="store_true", help="say what would be fetched; fetch lists only")
     show = stages.add_parser(
         "show", help="contact sheet of a clip or a class", description="Contact sheet as a picture."
     )
@@ -53,6 +59,10 @@ def main() -> None:
         from pipeline.corpus import switch
 
         switch(arguments.corpus)
+    elif arguments.stage == "download":
+        from pipeline import download
+
+        download.main(only=arguments.only, dry_run=arguments.dry_run)
     else:
         importlib.import_module(f"pipeline.{arguments.stage}").main()
 

@@ -2,25 +2,45 @@
 
 from itertools import pairwise
 
-from common.errors import WorkError
+from common.errors import ParamError, WorkError
 from common.files import sweep
 from pipeline import manifests, params, sources, stage
 from pipeline.layout import MIRROR, RAW
 from pipeline.manifests import Row
 
 
-def main() -> None:
-    """Write download.parquet; hosted clips land in `data/raw/`, a user's own files stay where they are."""
+def main(*, only: str | None = None, dry_run: bool = False) -> None:
+    """Write download.parquet; hosted clips land in `data/raw/`, a user's own files stay where they are.
+
+    Args:
+        only: fetch this source alone; what the manifest says of the others stays.
+        dry_run: say what would be fetched, and fetch nothing but lists.
+
+    Raises:
+        ParamError: `only` is none of `sources`.
+    """
     settings = params.load()
     if settings.corpus == "sample" and sources.needs_hosts(settings):
         from pipeline.drawn import build_mirror
 
         build_mirror(MIRROR, workers=settings.engine.workers or None)
+    chosen = sources.create(settings)
+    names = [source.name for source in chosen]
+    if only is not None and only not in names:
+        raise ParamError(f"--only {only}: must be one of {', '.join(names)}")
+    if dry_run:
+        for source in chosen:
+            if only in (None, source.name):
+                print(f"{source.name}:", *source.plan(), sep="\n  ")
+        return
     RAW.mkdir(parents=True, exist_ok=True)
     sweep(RAW)
     rows: list[Row] = []
-    for source in sources.create(settings):
-        rows += source.download()
+    for source in chosen:
+        if only in (None, source.name):
+            rows += source.download()
+        elif manifests.path_of("download").exists():
+            rows += [row for row in manifests.read("download") if row["source"] == source.name]
     _check_unique(rows)
     manifests.write("download", rows)
     spare = sum(row["status"] == "spare" for row in rows)

@@ -23,6 +23,11 @@ _ENTRIES = {
 class Source(Protocol):
     """A dataset that can fetch itself."""
 
+    name: str
+
+    def plan(self) -> list[str]:
+        """What `download` would fetch, in lines to read."""
+
     def download(self) -> list[Row]:
         """One download row per annotated clip."""
 

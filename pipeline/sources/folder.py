@@ -32,16 +32,24 @@ class Folder:
     """The source."""
 
     def __init__(self, name: str, entry: Entry, options: Engine) -> None:
-        self._name, self._root, self._options = name, Path(entry.root), options
+        self.name, self._root, self._options = name, Path(entry.root), options
         self._windows, self._follow = entry.windows, entry.follow_links
+
+    def plan(self) -> list[str]:
+        """What `download` would look at, in lines to read."""
+        files, others = self._list()
+        classes = Counter(path.parent.name for path in files)
+        size = sum(path.stat().st_size for path in files)
+        left = f"; {others} other files are left alone" if others else ""
+        return [f"{len(files):,} files in place in {len(classes)} classes, {size / 1e9:,.1f} GB{left}"]
 
     def download(self) -> list[Row]:
         """One row per file (or per window of it) in a class folder; files of known other kinds are left alone."""
         files, others = self._list()
         if not files:
-            raise WorkError(f"sources.{self._name}: no videos below {self._root}: expected {self._root}/CLASS/CLIP.EXT")
+            raise WorkError(f"sources.{self.name}: no videos below {self._root}: expected {self._root}/CLASS/CLIP.EXT")
         if others:
-            print(f"{self._name}: {others} files that are no videos are left alone")
+            print(f"{self.name}: {others} files that are no videos are left alone")
         clips = self._annotate(files)
         rows, arrivals = [], {}
         for clip_id, (clip, path) in clips.items():
@@ -50,14 +58,14 @@ class Folder:
                 arrivals[clip_id] = Arrival(path, str(path))
             except ClipError as error:
                 rows.append(failed_row(clip, error.code, error.detail))
-        outcomes = probe_all(arrivals, self._options, f"{self._name} probe", whole=False)
+        outcomes = probe_all(arrivals, self._options, f"{self.name} probe", whole=False)
         for rank, clip_id in enumerate(sorted(arrivals)):
             rows.append(to_row(clips[clip_id][0], outcomes[clip_id], arrivals[clip_id], rank=rank))
         return rows
 
     def _list(self) -> tuple[list[Path], int]:
         if not self._root.is_dir():
-            raise WorkError(f"sources.{self._name}: {self._root} is no folder")
+            raise WorkError(f"sources.{self.name}: {self._root} is no folder")
         files, others = [], 0
         for path in sorted(self._root.glob("*/**/*")):
             if any(part.startswith(".") for part in path.relative_to(self._root).parts) or path.is_dir():
@@ -73,12 +81,12 @@ class Folder:
         """Clips by id. Names that become equal once they are made safe are told apart by a digest."""
         windows = self._read_windows()
         relatives = {path: path.relative_to(self._root) for path in files}
-        stems = Counter(_plain_id(self._name, relative) for relative in relatives.values())
+        stems = Counter(_plain_id(self.name, relative) for relative in relatives.values())
         clips: dict[str, tuple[Annotation, Path]] = {}
         for path, relative in relatives.items():
-            ambiguous = stems[_plain_id(self._name, relative)] > 1
-            clip_id = make_id(self._name, relative.as_posix()) if ambiguous else _plain_id(self._name, relative)
-            whole = Annotation(clip_id, self._name, relative.as_posix(), (relative.parts[0],))
+            ambiguous = stems[_plain_id(self.name, relative)] > 1
+            clip_id = make_id(self.name, relative.as_posix()) if ambiguous else _plain_id(self.name, relative)
+            whole = Annotation(clip_id, self.name, relative.as_posix(), (relative.parts[0],))
             for start_s, end_s in windows.get(relative.as_posix(), [(None, None)]):
                 clip = whole
                 if start_s is not None and end_s is not None:
@@ -100,7 +108,7 @@ class Folder:
                         raise ValueError(f"the window {start_s} to {end_s} is empty")
                     windows.setdefault(row["path"], []).append((start_s, end_s))
         except FileNotFoundError:
-            raise WorkError(f"sources.{self._name}.windows: {path} is not here") from None
+            raise WorkError(f"sources.{self.name}.windows: {path} is not here") from None
         except (csv.Error, KeyError, TypeError, ValueError) as error:
             raise WorkError(f"{path} is no list of path,start_s,end_s: {error}") from None
         return windows

@@ -110,6 +110,20 @@ class Hosts:
         filesystem, path = fsspec.core.url_to_fs(address)
         return bool(filesystem.exists(path))
 
+    def size(self, url: str) -> int | None:
+        """Bytes of the file, or None where nobody says."""
+        address = self.locate(url)
+        try:
+            if address.startswith(("http://", "https://")):
+                with self._session(address) as session:
+                    answer = session.head(address, allow_redirects=True, timeout=self.manners.timeout_s)
+                    length = answer.headers.get("Content-Length", "")
+                    return int(length) if answer.ok and length.isdigit() else None
+            filesystem, path = fsspec.core.url_to_fs(address)
+            return int(filesystem.info(path)["size"])
+        except (OSError, ValueError, KeyError, TypeError):  # requests' errors are OSErrors
+            return None
+
     def local(self, url: str, folder: Path) -> Path:
         """The file on this machine's disk: in place when the mirror is a local folder, else copied into `folder`.
 

@@ -100,7 +100,7 @@ class Kinetics400:
         preferred: frozenset[str] = frozenset(),
         only_preferred: bool = False,
     ) -> None:
-        self._name, self._hosts, self._settings, self._options = name, hosts, settings, options
+        self.name, self._hosts, self._settings, self._options = name, hosts, settings, options
         self._preferred, self._only_preferred = preferred, only_preferred
         self._folder = RAW / name
 
@@ -114,7 +114,7 @@ class Kinetics400:
         finished: set[str] = set()
         for split in self._settings.kinetics_splits:
             parts = self._hosts.read_text(f"{HOST}/{split}/k400_{split}_path.txt").split()
-            for url in tqdm(parts, desc=f"{self._name} {split}", unit="part", disable=None):
+            for url in tqdm(parts, desc=f"{self.name} {split}", unit="part", disable=None):
                 if intake.full:
                     break
                 try:
@@ -129,12 +129,52 @@ class Kinetics400:
             rows.append(self._row(clip, intake, seen, finished, troubled))
         return rows
 
+    def plan(self) -> list[str]:
+        """What `download` would fetch, in lines to read: clips by class, archives, bytes. Reads lists only."""
+        rows, wanted = self._plan()
+        quota = quotas((clip.labels[0] for clip in wanted.values()), self._settings.kinetics_clips, self._settings.seed)
+        intake = _Intake(wanted, quota, self._settings.reserve_per_class, self._preferred)
+        have = Counter(clip.labels[0] for clip in wanted.values())
+        sizes = Counter(quota.values())
+        short = {label: have[label] for label in quota if have[label] < quota[label]}
+        reserve = sum(min(self._settings.reserve_per_class, max(0, have[label] - quota[label])) for label in quota)
+        lines = [
+            f"{len(wanted) + len(rows):,} clips annotated, {len(rows):,} of them without one clear label",
+            f"{sum(quota.values()) - sum(quota[label] - n for label, n in short.items()):,} clips wanted of {len(quota)} classes ("
+            + ", ".join(f"{count} classes of {size}" for size, count in sorted(sizes.items()))
+            + f"), and {reserve:,} in reserve",
+        ]
+        if short:
+            worst = ", ".join(f"{label} {n} of {quota[label]}" for label, n in list(short.items())[:5])
+            lines.append(f"{len(short)} classes have fewer clips than wanted: {worst}")
+        return lines + self._plan_parts(intake)
+
+    def _plan_parts(self, intake: "_Intake") -> list[str]:
+        """The archives to stream, by a rehearsal: clips dealt to parts at random, as the host has dealt them."""
+        lines = []
+        for split in self._settings.kinetics_splits:
+            parts = self._hosts.read_text(f"{HOST}/{split}/k400_{split}_path.txt").split()
+            dealt: list[list[str]] = [[] for _ in parts]
+            ids = [clip_id for clip_id, clip in intake.clips.items() if clip.official_split == split]
+            random.Random(f"rehearsal-{self._settings.seed}").shuffle(ids)
+            for number, clip_id in enumerate(ids):
+                dealt[number % len(parts)].append(clip_id)
+            needed = 0
+            for hand in dealt:
+                if intake.full:
+                    break
+                intake.rehearse(hand)
+                needed += 1
+            size = sum(filter(None, (self._hosts.size(url) for url in parts[:needed])))
+            lines.append(f"{split}: about {needed} of {len(parts)} parts to stream, {_gigabytes(size)}")
+        return lines
+
     def _plan(self) -> tuple[list[Row], dict[str, Annotation]]:
         """Rows that are lost by annotation alone, and the clips that may be fetched."""
         rows: list[Row] = []
         clips: dict[str, Annotation] = {}
         for split in self._settings.kinetics_splits:
-            for clip in read_annotations(self._hosts.read_text(f"{HOST}/annotations/{split}.csv"), split, self._name):
+            for clip in read_annotations(self._hosts.read_text(f"{HOST}/annotations/{split}.csv"), split, self.name):
                 clip = replace(clip, in_minikinetics200=clip.video_id in self._preferred)
                 if self._only_preferred and not clip.in_minikinetics200:
                     continue
@@ -179,7 +219,7 @@ class Kinetics400:
         arrived = [clip_id for clip_id in intake.choose_all(known) if trouble is None or self._path(clip_id).exists()]
         chosen = {clip_id: Arrival(self._path(clip_id), f"{url}#{_member(clip_id)}") for clip_id in arrived}
         seen |= {clip_id for clip_id in known if clip_id in arrived or trouble is None}
-        intake.settle(chosen, probe_all(chosen, self._options, f"{self._name} probe"))
+        intake.settle(chosen, probe_all(chosen, self._options, f"{self.name} probe"))
         if trouble is not None:
             raise trouble
 
@@ -202,7 +242,7 @@ class Kinetics400:
                 with self._hosts.open(REPLACEMENTS) as file:
                     write_json(listing, [_clip_id(name) for name in stream_tar(file, choose)])
             except ClipError as error:
-                tqdm.write(f"{self._name}: {REPLACEMENTS}: {error}")
+                tqdm.write(f"{self.name}: {REPLACEMENTS}: {error}")
         arrived = {
             clip_id: Arrival(folder / f"{clip_id}.mp4", f"{REPLACEMENTS}#{_member(clip_id)}")
             for clip_id in broken.values()
@@ -210,7 +250,7 @@ class Kinetics400:
         }
         healthy = {
             clip_id: outcome
-            for clip_id, outcome in probe_all(arrived, self._options, f"{self._name} replacements").items()
+            for clip_id, outcome in probe_all(arrived, self._options, f"{self.name} replacements").items()
             if outcome.error is None
         }
         intake.settle({clip_id: arrived[clip_id] for clip_id in healthy}, healthy)
@@ -234,14 +274,14 @@ class Kinetics400:
         try:
             return self._hosts.exists(REPLACEMENTS)
         except ClipError as error:
-            tqdm.write(f"{self._name}: {REPLACEMENTS}: {error}")
+            tqdm.write(f"{self.name}: {REPLACEMENTS}: {error}")
             return False
 
     def _say_shortage(self, intake: "_Intake") -> None:
         short = intake.shortage()
         if short:
             worst = ", ".join(f"{label} {count}" for label, count in list(short.items())[:5])
-            tqdm.write(f"{self._name}: {len(short)} classes lack {sum(short.values())} clips of their quota: {worst}")
+            tqdm.write(f"{self.name}: {len(short)} classes lack {sum(short.values())} clips of their quota: {worst}")
 
     def _path(self, clip_id: str) -> Path:
         return self._folder / f"{clip_id}.mp4"
@@ -298,6 +338,12 @@ class _Intake:
             self.rank.setdefault(clip_id, len(self.rank))
             self._healthy[self.clips[clip_id].labels[0]] += outcomes[clip_id].error is None
 
+    def rehearse(self, clip_ids: Sequence[str]) -> None:
+        """Take a part's clips as if all of them were healthy."""
+        for clip_id in self.choose_all(clip_ids):
+            self.outcomes[clip_id] = Outcome("rehearsal")
+            self._healthy[self.clips[clip_id].labels[0]] += 1
+
     def broken(self) -> list[str]:
         return [clip_id for clip_id, outcome in self.outcomes.items() if outcome.error is not None]
 
@@ -308,6 +354,10 @@ class _Intake:
 
     def _room(self, label: str) -> int:
         return self.quota[label] + self._reserve - self._healthy[label]
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.1f} GB" if size else "of a size that the host does not tell"
 
 
 def _clip_id(name: str) -> str:

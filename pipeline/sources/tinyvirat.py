@@ -45,20 +45,26 @@ class TinyVirat:
     """The source."""
 
     def __init__(self, name: str, entry: Entry, hosts: Hosts, options: Engine) -> None:
-        self._name, self._hosts, self._options = name, hosts, options
+        self.name, self._hosts, self._options = name, hosts, options
         self._url = URLS[entry.version]
         self._folder = RAW / name
+
+    def plan(self) -> list[str]:
+        """What `download` would fetch, in lines to read."""
+        size = self._hosts.size(self._url)
+        told = f"{size / 1e9:,.1f} GB" if size else "of a size that the host does not tell"
+        return [f"all clips of {self._url.rsplit('/', 1)[-1]}, {told}; how many is known once it is here"]
 
     def download(self) -> list[Row]:
         """One row per annotated clip: fetched and healthy, or failed."""
         path = self._hosts.local(self._url, self._folder)
         try:
             with zipfile.ZipFile(path) as archive:
-                tubes = read_tubes(archive, self._name)
+                tubes = read_tubes(archive, self.name)
                 rows, arrivals = self._extract(archive, tubes)
         except zipfile.BadZipFile as error:
             raise WorkError(f"{path} is no zip file ({error}): delete it and run the same command again") from None
-        outcomes = probe_all(arrivals, self._options, f"{self._name} probe")
+        outcomes = probe_all(arrivals, self._options, f"{self.name} probe")
         by_id = {tube.clip.clip_id: tube.clip for tube in tubes}
         for rank, (clip_id, arrival) in enumerate(arrivals.items()):
             rows.append(to_row(by_id[clip_id], outcomes[clip_id], arrival, rank=rank))
@@ -66,7 +72,7 @@ class TinyVirat:
 
     def _extract(self, archive: zipfile.ZipFile, tubes: list[Tube]) -> tuple[list[Row], dict[str, Arrival]]:
         rows, arrivals = [], {}
-        for tube in tqdm(tubes, desc=f"{self._name} unzip", unit="clip", disable=None):
+        for tube in tqdm(tubes, desc=f"{self.name} unzip", unit="clip", disable=None):
             target = self._folder / f"{tube.clip.clip_id}.mp4"
             try:
                 if not tube.clip.labels:

@@ -82,6 +82,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._body(host.files[path], trouble)
 
+    def do_HEAD(self) -> None:
+        found = self.host.files.get(self.path)
+        self.send_response(404 if found is None else 200)
+        self.send_header("Content-Length", str(len(found or b"")))
+        self.end_headers()
+
     def _end(self, status: int, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():

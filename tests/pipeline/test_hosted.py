@@ -132,6 +132,35 @@ def test_what_is_here_is_not_asked_for_again(host, undisturbed, monkeypatch):
     assert not [path for path, _ in host.requests if "part_" in path and not path.endswith(".txt")]
 
 
+def test_the_plan_is_made_of_lists_alone(host, monkeypatch):
+    said = host.project.call("download", "--dry-run")
+    assert said.returncode == 0, said.stderr
+    assert "12 clips annotated" in said.stdout
+    assert "12 clips wanted of 2 classes (2 classes of 6)" in said.stdout
+    assert "about 3 of 3 parts to stream" in said.stdout
+    assert not [path for path, _ in host.requests if path.endswith("gz")]  # asked for by HEAD alone
+    assert not (host.project.root / "manifests").exists()
+
+
+def test_one_source_alone_leaves_the_rows_of_the_others(host, undisturbed, monkeypatch, tmp_path, clips):
+    own = tmp_path / "own/walk"
+    own.mkdir(parents=True)
+    (own / "a.mp4").write_bytes(clips[0])
+    kinds = {"kinetics400": {"kind": "kinetics400"}, "mine": {"kind": "folder", "root": str(own.parent)}}
+    host.project.set(sources=kinds)
+    download(host, monkeypatch)
+    before = host.project.rows("download")
+    (own / "b.mp4").write_bytes(clips[1])
+    host.requests.clear()
+    done = host.project.call("download", "--only", "mine")
+    assert done.returncode == 0, done.stderr
+    after = host.project.rows("download")
+    assert after.keys() - before.keys() == {"mine-walk-b"}
+    assert {name: after[name] for name in before} == before
+    assert not [path for path, _ in host.requests if "part_" in path]
+    assert host.project.call("download", "--only", "others").returncode == 2
+
+
 def test_a_list_that_is_a_web_page_is_one_line(host, monkeypatch):
     host.files["/kinetics/400/annotations/train.csv"] = b"<!DOCTYPE html><html><body>Sign in</body></html>"
     done = host.project.call("download")
