@@ -4,9 +4,10 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
@@ -44,14 +45,8 @@ class Worker:
     def _start(self) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(theirs, self._work, self._folder), daemon=True)
-        # Ctrl-C is the parent's to handle. The child inherits the block, so it holds while the child still imports;
-        # the tracker is started first because its start lifts the block.
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
+        with _undisturbed():
             self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
 
     def give(self, task: Task) -> None:
@@ -105,6 +100,29 @@ class Worker:
     def _restart(self) -> None:
         self.pipe.close()
         self._start()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Hold Ctrl-C back while a process starts: its half-told beginning would end in a traceback.
+
+    The child inherits the block, for Ctrl-C is the parent's to handle. The block alone does not do for the parent: the
+    signal may come by way of another thread (a progress bar's), and Python would raise it here all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    resource_tracker.ensure_running()  # its own start lifts the block
+    came: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.signal(signal.SIGINT, handler)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _serve(pipe: Connection, work: Work, folder: Path | None) -> None:

@@ -115,7 +115,7 @@ def _copy(source: Path, target: Path, start: float, duration: float) -> None:
     job = ffmpeg.input(f"file:{source}", ss=f"{start:.6f}", seek_timestamp=1)
     with replacing(target) as temporary:
         options = {"c": "copy", "t": f"{duration:.6f}", "avoid_negative_ts": "make_zero", "map_metadata": -1}
-        job["v:0"].output(str(temporary), **options).run(cmd=ffmpeg_binary(), quiet=True, overwrite_output=True)
+        job["V:0"].output(str(temporary), **options).run(cmd=ffmpeg_binary(), quiet=True, overwrite_output=True)
 
 
 def _source_time(source: Path, copy: Path, wanted: Fraction) -> Fraction:
@@ -134,6 +134,8 @@ def _find_before(container: InputContainer, stream: VideoStream, head: bytes, wa
     base = Fraction(stream.time_base or 0)
     found = None
     for packet in demux(container, stream):
+        if found is not None and packet.dts is not None and packet.dts * base > wanted:
+            break
         if packet.size != len(head) or bytes(packet) != head:
             continue
         time = packet.pts if packet.pts is not None else packet.dts

@@ -29,7 +29,7 @@ def clips(tmp_path_factory):
 def impatient(monkeypatch):
     """No waits between attempts, and few of them."""
     manners = functools.partial(Manners, sleep=lambda seconds: None)
-    monkeypatch.setattr(sources, "Manners", lambda attempts, timeout_s: manners(attempts=3, timeout_s=0.5))
+    monkeypatch.setattr(sources, "Manners", lambda attempts, timeout_s: manners(attempts=4, timeout_s=1.0))
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ PASSING = {
     "server errors": [Trouble(status=500), Trouble(status=503)],
     "rate limit": [Trouble(status=429, retry_after="1")],
     "resets in mid-body": [Trouble(after=700), Trouble(after=900)],
-    "stall": [Trouble(stall_s=0.8)],
+    "stall": [Trouble(stall_s=1.5)],
     "closed early": [Trouble(end=1200)],
     "no ranges after a reset": [Trouble(after=800), Trouble(ranges=False)],
     "redirect": [Trouble(location="/elsewhere.tar.gz")],
@@ -96,7 +96,7 @@ LASTING = {
     "rate limit": (Trouble(status=429), "rate_limited"),
     "server errors": (Trouble(status=500), "connection"),
     "resets": (Trouble(after=0), "connection"),
-    "stalls": (Trouble(stall_s=0.8), "timeout"),
+    "stalls": (Trouble(stall_s=1.5), "timeout"),
     "wrong length": (Trouble(claim=100, ranges=False), "truncated"),
     "corrupted": (Trouble(replace=b"\x1f\x8b" + bytes(500)), "truncated"),
 }
@@ -186,7 +186,7 @@ ZIP = "/tinyvirat/TinyVIRAT.zip"
 
 
 def hosts(zipped, attempts=1):
-    return Hosts(zipped.url, Manners(attempts=attempts, timeout_s=0.5, sleep=lambda seconds: None))
+    return Hosts(zipped.url, Manners(attempts=attempts, timeout_s=1.0, sleep=lambda seconds: None))
 
 
 def test_a_download_that_broke_carries_on_in_the_next_run(zipped, tmp_path):

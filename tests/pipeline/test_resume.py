@@ -418,7 +418,7 @@ def test_a_file_size_limit_stands_for_a_full_disk_where_none_can_be_mounted(here
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with pytest.raises(WorkError, match="disk is full; free some space"):
-        stage.map_clips("test", write_all, tasks, {"clip": "key"}, Engine("local", 1, 30.0))
+        stage.map_clips("test", write_all, tasks, {"clip": "key"}, Engine("local", 1, 30.0, "auto", None))
     with Ledger("test") as ledger:
         assert ledger.load() == {}
 
