@@ -1,6 +1,8 @@
 """What all tests share: where the project is, where real clips may be, and a project folder of a test's own."""
 
+import functools
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -50,7 +52,9 @@ class Project:
         environment = os.environ | {"PYTHONPATH": str(REPO)} | options.pop("env", {})
         command = [sys.executable, "-m", "pipeline", *arguments]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        return subprocess.Popen(command, cwd=self.root, env=environment, **pipes | options)
+        # A suite that runs in the background inherits a deaf ear for Ctrl-C; a user's terminal does not.
+        hear = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+        return subprocess.Popen(command, cwd=self.root, env=environment, preexec_fn=hear, **pipes | options)
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess:
         """Run `python -m pipeline ARGUMENTS` in the project folder, whatever comes of it."""

@@ -47,7 +47,7 @@ class Host:
 def serving(**files: bytes) -> Iterator[Host]:
     """A host on a free port of loopback, until the block ends."""
     host = Host({f"/{name}": content for name, content in files.items()})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"host": host}))
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"host": host}))
     server.daemon_threads = True
     host.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -58,6 +58,11 @@ def serving(**files: bytes) -> Iterator[Host]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        pass  # a client that hangs up is what these tests are about
 
 
 class _Handler(BaseHTTPRequestHandler):
