@@ -33,6 +33,7 @@ def parser() -> argparse.ArgumentParser:
     }
     made["download"].add_argument("--only", metavar="SOURCE", help="fetch this source alone")
     made["download"].add_argument("--dry-run", action="store_true", help="say what would be fetched; fetch lists only")
+    made["download"].add_argument("--refill", action="store_true", help="fetch again what keep_raw: false has dropped")
     show = stages.add_parser(
         "show", help="contact sheet of a clip or a class", description="Contact sheet as a picture."
     )
@@ -62,7 +63,7 @@ def main() -> None:
     elif arguments.stage == "download":
         from pipeline import download
 
-        download.main(only=arguments.only, dry_run=arguments.dry_run)
+        download.main(only=arguments.only, dry_run=arguments.dry_run, refill=arguments.refill)
     else:
         importlib.import_module(f"pipeline.{arguments.stage}").main()
 

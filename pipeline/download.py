@@ -4,17 +4,18 @@ from itertools import pairwise
 
 from common.errors import ParamError, WorkError
 from common.files import sweep
-from pipeline import manifests, params, sources, stage
+from pipeline import disk, manifests, params, sources, stage
 from pipeline.layout import MIRROR, RAW
 from pipeline.manifests import Row
 
 
-def main(*, only: str | None = None, dry_run: bool = False) -> None:
+def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False) -> None:
     """Write download.parquet; hosted clips land in `data/raw/`, a user's own files stay where they are.
 
     Args:
         only: fetch this source alone; what the manifest says of the others stays.
         dry_run: say what would be fetched, and fetch nothing but lists.
+        refill: fetch again the bytes that `keep_raw: false` has dropped.
 
     Raises:
         ParamError: `only` is none of `sources`.
@@ -35,6 +36,8 @@ def main(*, only: str | None = None, dry_run: bool = False) -> None:
         return
     RAW.mkdir(parents=True, exist_ok=True)
     sweep(RAW)
+    if refill:
+        disk.remove_hollow(RAW)
     rows: list[Row] = []
     for source in chosen:
         if only in (None, source.name):

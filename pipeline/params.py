@@ -24,6 +24,20 @@ class Engine:
 
 
 @dataclass(frozen=True)
+class YtDlp:
+    ratelimit: Positive | None = None
+    sleep_interval: Annotated[float, Range(0)] | None = None
+    max_sleep_interval: Annotated[float, Range(0)] | None = None
+    cookiefile: str | None = None
+    cookiesfrombrowser: str | None = None
+    proxy: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_sleep_interval is not None and self.max_sleep_interval < (self.sleep_interval or 0):
+            raise ValueError(f"max_sleep_interval is {self.max_sleep_interval}: must be at least sleep_interval")
+
+
+@dataclass(frozen=True)
 class Download:
     kinetics_clips: Positive
     kinetics_splits: tuple[Literal["train", "val", "test"], ...]
@@ -33,6 +47,13 @@ class Download:
     timeout_s: Annotated[float, Range(1, 3600)]
     tinyvirat_ca: str | None
     tinyvirat_verify: bool
+    max_mb_per_s: Annotated[float, Range(0.001)] | None
+    disk_gb: Annotated[float, Range(0.001)] | None
+    keep_raw: bool
+    youtube: bool
+    min_height: Annotated[int, Range(64, 4320)]
+    connections: Annotated[int, Range(1, 16)]
+    yt_dlp: YtDlp
 
 
 @dataclass(frozen=True)

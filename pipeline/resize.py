@@ -2,11 +2,14 @@
 
 import hashlib
 import time
+from pathlib import Path
 from typing import Any
 
 from common.files import write_bytes
-from pipeline import params, stage
-from pipeline.layout import FILMSTRIPS
+from pipeline import manifests, params, stage
+from pipeline.disk import hollow
+from pipeline.failures import TRANSIENT
+from pipeline.layout import FILMSTRIPS, RAW, TRIMMED
 from pipeline.manifests import Row
 from pipeline.params import Resize
 from pipeline.video.container import open_video
@@ -29,6 +32,18 @@ def main() -> None:
         timeout_s=settings.resize.timeout_s,
         cost=lambda row: row["width"] * row["height"] * row["source_frames"],
     )
+    if not settings.download.keep_raw:
+        _drop_raw()
+
+
+def _drop_raw() -> None:
+    """Free the raw bytes of every clip whose fate is sealed; a user's own folders are never touched."""
+    sealed = {row["clip_id"] for row in manifests.read("resize") if row["error"] not in TRANSIENT}
+    freed = 0
+    for name, folder in (("download", RAW), ("trim", TRIMMED)):
+        paths = (Path(row["path"]) for row in manifests.read(name) if row["path"] and row["clip_id"] in sealed)
+        freed += sum(hollow(path) for path in paths if folder in path.parents and path.exists())
+    print(f"resize: {freed / 1e9:,.2f} GB of raw bytes dropped (download.keep_raw: false)")
 
 
 def resize(row: Row, settings: Resize) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from pipeline import download, resample, resize, trim
 from pipeline.layout import LEDGERS
 from pipeline.ledger import Ledger
 
-_STAGES = ("download", "trim", "resample", "resize")
+_STAGES = ("youtube", "download", "trim", "resample", "resize")
 
 
 def main() -> None:

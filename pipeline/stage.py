@@ -15,7 +15,9 @@ from tqdm import tqdm
 from common.errors import WorkError
 from common.files import sweep
 from pipeline import engine, manifests
+from pipeline.disk import is_hollow
 from pipeline.failures import ClipError
+from pipeline.layout import RAW, TRIMMED
 from pipeline.ledger import Ledger, Outcome, digest
 from pipeline.manifests import Row
 from pipeline.params import Engine
@@ -68,11 +70,16 @@ def map_clips(
     label: str | None = None,
     *,
     anywhere: bool = False,
+    quiet: bool = False,
 ) -> dict[str, Outcome]:
     """The outcome of every task, taken from the ledger `name` where that is still true, else worked out and recorded.
 
     Args:
         anywhere: other machines may do the work, if `options` name a cluster: it reads and writes one `path` a clip.
+        quiet: show no progress.
+
+    Raises:
+        WorkError: bytes that have been dropped are needed again, or the disk is full.
     """
     store = Store(options.store) if options.store else None
     outcomes: dict[str, Outcome] = {}
@@ -85,9 +92,15 @@ def map_clips(
                 outcomes[task.clip_id] = before
             else:
                 todo.append(task)
+        if anywhere:
+            _check_bytes(todo)
         failed = sum(outcome.error is not None for outcome in outcomes.values())
         bar = tqdm(
-            desc=label or name, total=len(outcomes) + len(todo), initial=len(outcomes), unit="clip", disable=None
+            desc=label or name,
+            total=len(outcomes) + len(todo),
+            initial=len(outcomes),
+            unit="clip",
+            disable=quiet or None,
         )
         limit = timeout_s or options.timeout_s
         if anywhere and options.kind == "ray":
@@ -147,6 +160,17 @@ def _still_there(outcome: Outcome, store: Store | None) -> bool:
     except OSError:
         there = store.size(Path(path)) if store else None
     return there is not None and size in (None, there)
+
+
+def _check_bytes(todo: list[engine.Task]) -> None:
+    paths = [Path(task.argument[0]["path"]) for task in todo]
+    ours = [path for path in paths if {RAW, TRIMMED} & {*path.parents} and path.exists()]
+    hollow = sum(is_hollow(path) for path in ours)
+    if hollow:
+        raise WorkError(
+            f"{hollow:,} clips are to be done again, and their raw bytes were dropped (download.keep_raw: false): "
+            "run `python -m pipeline download --refill` to fetch them again, then `dvc repro`"
+        )
 
 
 def _run_on_cluster(

@@ -5,12 +5,13 @@ from typing import Any, Protocol
 
 from common.errors import ParamError
 from common.params import build
-from pipeline.layout import MIRROR
+from pipeline.disk import Disk
+from pipeline.layout import MIRROR, RAW
 from pipeline.manifests import Row
 from pipeline.params import PipelineParams
 from pipeline.sources import folder, kinetics400, minikinetics200, tinyvirat
 from pipeline.sources.hosts import Hosts
-from pipeline.sources.http import Manners
+from pipeline.sources.http import Manners, Pace
 
 _ENTRIES = {
     "kinetics400": kinetics400.Entry,
@@ -61,9 +62,12 @@ def create(params: PipelineParams) -> list[Source]:
     settings = params.download
     hosts = Hosts(
         _mirror(params.corpus),
-        Manners(attempts=settings.attempts, timeout_s=settings.timeout_s),
+        Manners(
+            settings.attempts, settings.timeout_s, pace=Pace(settings.max_mb_per_s and settings.max_mb_per_s * 1e6)
+        ),
         settings.tinyvirat_ca,
         settings.tinyvirat_verify,
+        Disk(RAW, settings.disk_gb),
     )
     kinds = {entry.kind: name for name, entry in entries.items()}
     made: list[Source] = []

@@ -21,7 +21,7 @@ from pipeline.manifests import Row
 from pipeline.params import Engine
 from pipeline.video.container import demux, open_video
 
-PROBE_VERSION = 1
+PROBE_VERSION = 2
 _LONGEST = 150  # leaves room for a suffix within the 255 bytes of a file name
 
 
@@ -58,26 +58,35 @@ def make_id(*parts: str) -> str:
 
 
 def probe_all(
-    arrivals: Mapping[str, Arrival], options: Engine, label: str, *, whole: bool = True
+    arrivals: Mapping[str, Arrival],
+    options: Engine,
+    label: str,
+    *,
+    whole: bool = True,
+    bounds: Mapping[str, float] | None = None,
 ) -> dict[str, Outcome]:
     """Look at every file that has arrived, on all cores; files that have not changed since are not looked at again.
 
     Args:
         whole: the file is one short clip and all of it must be there; else only its beginning is looked at.
+        bounds: seconds that a clip may last at most, by clip_id.
     """
     tasks, keys = [], {}
     for clip_id, arrival in arrivals.items():
         status = arrival.path.stat()
-        keys[clip_id] = digest("probe", PROBE_VERSION, str(arrival.path), status.st_size, status.st_mtime_ns, whole)
-        tasks.append(Task(clip_id, (str(arrival.path), whole), status.st_size))
+        bound = bounds.get(clip_id) if bounds else None
+        what = (str(arrival.path), whole, bound)
+        keys[clip_id] = digest("probe", PROBE_VERSION, status.st_size, status.st_mtime_ns, *what)
+        tasks.append(Task(clip_id, what, status.st_size))
     return stage.map_clips("download", probe, tasks, keys, options, label=label)
 
 
-def probe(path: str, whole: bool) -> dict[str, Any]:
+def probe(path: str, whole: bool, longest_s: float | None = None) -> dict[str, Any]:
     """The file's size and digest, when it opens, has a video stream, and its first (and last) keyframe decodes.
 
     Raises:
-        ClipError: unreadable_container, no_video_stream or decode_error.
+        ClipError: unreadable_container, no_video_stream or decode_error; checksum_mismatch
+            for a clip that lasts longer than `longest_s`, which cannot be the annotated one.
     """
     with open_video(path) as (container, stream):
         if whole:
@@ -85,10 +94,16 @@ def probe(path: str, whole: bool) -> dict[str, Any]:
         packets = (packet for packet in demux(container, stream) if packet.size)
         group: list[Packet] = []  # from the last keyframe on
         _decode_one(stream, packets, "first")
+        first = last = None
         for packet in packets if whole else ():
             if packet.is_keyframe:
                 group.clear()
             group.append(packet)
+            if packet.pts is not None:
+                first = packet.pts if first is None else min(first, packet.pts)
+                last = packet.pts if last is None else max(last, packet.pts)
+        if first is not None and last is not None and stream.time_base is not None:
+            _check_length(float((last - first) * stream.time_base), longest_s)
         if group and group[0].is_keyframe:
             stream.codec_context.flush_buffers()
             _decode_one(stream, group, "last")
@@ -100,6 +115,12 @@ def _check_index(stream: VideoStream, size: int) -> None:
     end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
     if end > size:
         raise ClipError(Failure.DECODE_ERROR, f"the file is cut short: its index reaches to byte {end}, it has {size}")
+
+
+def _check_length(seconds: float, longest_s: float | None) -> None:
+    if longest_s is not None and seconds > longest_s:
+        detail = f"it lasts {seconds:,.0f} s, and {longest_s:g} s at most were annotated: not the clip"
+        raise ClipError(Failure.CHECKSUM_MISMATCH, detail)
 
 
 def _decode_one(stream: VideoStream, packets: Iterable[Packet], which: str) -> None:

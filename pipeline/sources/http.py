@@ -26,6 +26,26 @@ _GONE = {401: Failure.FORBIDDEN, 403: Failure.FORBIDDEN, 404: Failure.NOT_FOUND,
 _AGENT = "semi-supervised-meta-learning (dataset pipeline)"
 
 
+class Pace:
+    """No more than `bytes_per_s` on average, over all that is spent; None: as fast as it comes."""
+
+    def __init__(self, bytes_per_s: float | None = None) -> None:
+        self._rate, self._free_at = bytes_per_s, 0.0
+
+    def spend(self, count: int, sleep: Callable[[float], None]) -> None:
+        """Wait until what was spent before is paid for, then spend `count` bytes."""
+        if self._rate is None:
+            return
+        now = time.monotonic()
+        if self._free_at > now:
+            sleep(self._free_at - now)
+        self._free_at = max(self._free_at, now) + count / self._rate
+
+
+class NotModified(Exception):
+    """The host's file is still the version that is here."""
+
+
 @dataclass(frozen=True)
 class Manners:
     """How patiently to ask."""
@@ -34,6 +54,7 @@ class Manners:
     timeout_s: float = 30.0  # to connect, and between two pieces of a body
     backoff_s: float = 1.0  # before the second attempt; doubled for each further one, with jitter
     longest_s: float = 120.0  # wait before any attempt, whatever the host asks for
+    pace: Pace = field(default_factory=Pace, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
 
@@ -53,13 +74,19 @@ class RemoteFile(io.RawIOBase):
         *,
         position: int = 0,
         version: str | None = None,
+        unless: str | None = None,
     ) -> None:
-        """Read from byte `position` on, of the same `version` as the bytes before it."""
+        """Read from byte `position` on, of the same `version` as the bytes before it.
+
+        Raises:
+            NotModified: from the first read: the host's file is still of version `unless`.
+        """
         super().__init__()
         self.url, self._manners, self._session = url, manners, session or requests.Session()
         self._position, self._failures = position, 0
         self.size: int | None = None  # bytes, once known
         self.version = version  # strong ETag or Last-Modified of what is being read
+        self._unless = unless
         self._body: requests.Response | None = None
         self._trouble = ClipError(Failure.CONNECTION, f"{url}: no answer")
 
@@ -91,6 +118,7 @@ class RemoteFile(io.RawIOBase):
                 self._position += len(data)
                 self._failures = 0
                 buffer[: len(data)] = data
+                self._manners.pace.spend(len(data), self._manners.sleep)
                 return len(data)
             if self.size is None:
                 self.size = self._position  # the host did not say, and closed the connection in good order
@@ -110,11 +138,22 @@ class RemoteFile(io.RawIOBase):
                 headers["Range"] = f"bytes={self._position}-"
                 if self.version is not None:
                     headers["If-Range"] = self.version
-            answer = self._session.get(self.url, headers=headers, stream=True, timeout=self._manners.timeout_s)
+            if self._unless is not None:
+                headers["If-None-Match" if self._unless.startswith('"') else "If-Modified-Since"] = self._unless
+            # `verify` is said again: by itself, requests lets REQUESTS_CA_BUNDLE overrule the session.
+            answer = self._session.get(
+                self.url,
+                headers=headers,
+                stream=True,
+                timeout=self._manners.timeout_s,
+                verify=None if self._session.verify is True else self._session.verify,
+            )
             if answer.status_code in (200, 206):
                 self._accept(answer)
                 return
             answer.close()
+            if answer.status_code == 304 and self._unless is not None:
+                raise NotModified
             if answer.status_code in _GONE:
                 raise ClipError(_GONE[answer.status_code], f"{self.url}: {answer.status_code} {answer.reason}")
             if answer.status_code == 416 and self._position:

@@ -3,35 +3,37 @@
 Parts are streamed in the order of the host's lists; a clip is kept while its class still lacks clips, and streaming
 stops when every class has its quota and reserve. A part's decisions depend on the parts before it alone, so they come
 out the same on every machine and in every rerun. Quotas count healthy clips: broken ones make room for the next part's.
+What the archives cannot fill is asked of YouTube, clip by clip.
 """
 
 import csv
 import io
-import json
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from tqdm import tqdm
 
 from common.errors import WorkError
-from common.files import write_json
 from pipeline.failures import ClipError, Failure
 from pipeline.layout import RAW
-from pipeline.ledger import Outcome
+from pipeline.ledger import Outcome, digest
 from pipeline.manifests import Row
 from pipeline.params import Download, Engine
-from pipeline.sources.archives import stream_tar
 from pipeline.sources.clips import Annotation, Arrival, failed_row, probe_all, spare_row, to_row
 from pipeline.sources.hosts import Hosts
+from pipeline.sources.intake import Intake, quotas
+from pipeline.sources.parts import Choose, Part
+from pipeline.sources.youtube import WATCH, YouTube
 
 HOST = "https://s3.amazonaws.com/kinetics/400"
 REPLACEMENTS = f"{HOST}/replacement_for_corrupted_k400.tgz"
-_MEMBER = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6})_(\d{6})\.mp4")
+_MEMBER = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6})_(\d{6})\.mp4", re.ASCII)
+_PASSING = (Failure.CONNECTION, Failure.TIMEOUT, Failure.RATE_LIMITED, Failure.TRUNCATED)
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
 
@@ -80,14 +82,6 @@ def read_annotations(text: str, split: str, source: str) -> list[Annotation]:
     return clips
 
 
-def quotas(labels: Iterable[str], clips: int, seed: int) -> dict[str, int]:
-    """`clips` spread evenly over the classes; which classes get one more is drawn by `seed`."""
-    classes = sorted(set(labels))
-    each, extra = divmod(clips, max(1, len(classes)))
-    lucky = set(random.Random(f"quota-{seed}").sample(classes, extra)) if classes else set()
-    return {label: each + (label in lucky) for label in classes}
-
-
 class Kinetics400:
     """The source. `preferred` are MiniKinetics-200's video ids; `only_preferred` leaves the rest of Kinetics out."""
 
@@ -104,72 +98,52 @@ class Kinetics400:
         self._preferred, self._only_preferred = preferred, only_preferred
         self._folder = RAW / name
 
-    def download(self) -> list[Row]:
-        """One row per annotated clip: fetched and healthy, failed, or spare."""
-        rows, wanted = self._plan()
-        quota = quotas((clip.labels[0] for clip in wanted.values()), self._settings.kinetics_clips, self._settings.seed)
-        intake = _Intake(wanted, quota, self._settings.reserve_per_class, self._preferred)
-        troubled: dict[str, ClipError] = {}
-        seen: set[str] = set()
-        finished: set[str] = set()
-        for split in self._settings.kinetics_splits:
-            parts = self._hosts.read_text(f"{HOST}/{split}/k400_{split}_path.txt").split()
-            for url in tqdm(parts, desc=f"{self.name} {split}", unit="part", disable=None):
-                if intake.full:
-                    break
-                try:
-                    self._take(url, intake, seen)
-                except ClipError as error:
-                    troubled[split] = error
-            else:
-                finished.add(split)
-        self._repair(intake)
-        self._say_shortage(intake)
-        for clip in wanted.values():
-            rows.append(self._row(clip, intake, seen, finished, troubled))
-        return rows
-
     def plan(self) -> list[str]:
         """What `download` would fetch, in lines to read: clips by class, archives, bytes. Reads lists only."""
-        rows, wanted = self._plan()
-        quota = quotas((clip.labels[0] for clip in wanted.values()), self._settings.kinetics_clips, self._settings.seed)
-        intake = _Intake(wanted, quota, self._settings.reserve_per_class, self._preferred)
-        have = Counter(clip.labels[0] for clip in wanted.values())
-        sizes = Counter(quota.values())
+        lost, wanted = self._annotated()
+        intake = self._intake(wanted)
+        quota, have = intake.quota, Counter(clip.labels[0] for clip in wanted.values())
         short = {label: have[label] for label in quota if have[label] < quota[label]}
         reserve = sum(min(self._settings.reserve_per_class, max(0, have[label] - quota[label])) for label in quota)
+        lacking = sum(quota[label] - count for label, count in short.items())
+        sizes = sorted(Counter(quota.values()).items())
+        spread = ", ".join(f"{count} classes of {size}" for size, count in sizes)
         lines = [
-            f"{len(wanted) + len(rows):,} clips annotated, {len(rows):,} of them without one clear label",
-            f"{sum(quota.values()) - sum(quota[label] - n for label, n in short.items()):,} clips wanted of {len(quota)} classes ("
-            + ", ".join(f"{count} classes of {size}" for size, count in sorted(sizes.items()))
-            + f"), and {reserve:,} in reserve",
+            f"{len(wanted) + len(lost):,} clips annotated, {len(lost):,} of them without one clear label",
+            f"{sum(quota.values()) - lacking:,} clips wanted of {len(quota)} classes ({spread}), and {reserve:,} in reserve",
         ]
         if short:
             worst = ", ".join(f"{label} {n} of {quota[label]}" for label, n in list(short.items())[:5])
             lines.append(f"{len(short)} classes have fewer clips than wanted: {worst}")
-        return lines + self._plan_parts(intake)
-
-    def _plan_parts(self, intake: "_Intake") -> list[str]:
-        """The archives to stream, by a rehearsal: clips dealt to parts at random, as the host has dealt them."""
-        lines = []
-        for split in self._settings.kinetics_splits:
-            parts = self._hosts.read_text(f"{HOST}/{split}/k400_{split}_path.txt").split()
-            dealt: list[list[str]] = [[] for _ in parts]
-            ids = [clip_id for clip_id, clip in intake.clips.items() if clip.official_split == split]
-            random.Random(f"rehearsal-{self._settings.seed}").shuffle(ids)
-            for number, clip_id in enumerate(ids):
-                dealt[number % len(parts)].append(clip_id)
-            needed = 0
-            for hand in dealt:
-                if intake.full:
-                    break
-                intake.rehearse(hand)
-                needed += 1
-            size = sum(filter(None, (self._hosts.size(url) for url in parts[:needed])))
-            lines.append(f"{split}: about {needed} of {len(parts)} parts to stream, {_gigabytes(size)}")
+        legs = self._rehearse(intake)
+        for leg in legs:
+            sizes_told = f"{_gigabytes(leg.streamed)}, of which {_gigabytes(leg.kept)} are kept"
+            lines.append(f"{leg.split}: about {leg.parts} of {leg.of} parts to stream, {sizes_told}")
         return lines
 
-    def _plan(self) -> tuple[list[Row], dict[str, Annotation]]:
+    def download(self) -> list[Row]:
+        """One row per annotated clip: fetched and healthy, failed, or spare."""
+        rows, wanted = self._annotated()
+        self._foresee(wanted)
+        intake = self._intake(wanted)
+        fate = _Fate()
+        for split in self._settings.kinetics_splits:
+            parts = self._parts(split)
+            for url in tqdm(parts, desc=f"{self.name} {split}", unit="part", disable=None):
+                if intake.full:
+                    break
+                try:
+                    self._take(url, intake, fate.seen)
+                except ClipError as error:
+                    fate.troubled[split] = error
+            else:
+                fate.finished.add(split)
+        self._repair(intake)
+        self._ask_youtube(intake, fate)
+        self._say_shortage(intake)
+        return rows + [self._row(clip, intake, fate) for clip in wanted.values()]
+
+    def _annotated(self) -> tuple[list[Row], dict[str, Annotation]]:
         """Rows that are lost by annotation alone, and the clips that may be fetched."""
         rows: list[Row] = []
         clips: dict[str, Annotation] = {}
@@ -192,55 +166,97 @@ class Kinetics400:
             del clips[clip.clip_id]
         return rows, clips
 
-    def _take(self, url: str, intake: "_Intake", seen: set[str]) -> None:
+    def _intake(self, wanted: dict[str, Annotation]) -> Intake:
+        labels = (clip.labels[0] for clip in wanted.values())
+        return Intake(
+            wanted,
+            quotas(labels, self._settings.kinetics_clips, self._settings.seed),
+            self._settings.reserve_per_class,
+        )
+
+    def _parts(self, split: str) -> list[str]:
+        return self._hosts.read_text(f"{HOST}/{split}/k400_{split}_path.txt").split()
+
+    def _rehearse(self, intake: Intake) -> list["_Leg"]:
+        """The archives to stream, foretold: clips are dealt to parts at random, as the host has dealt them."""
+        legs = []
+        for split in self._settings.kinetics_splits:
+            parts = self._parts(split)
+            dealt: list[list[str]] = [[] for _ in parts]
+            ids = [clip_id for clip_id, clip in intake.clips.items() if clip.official_split == split]
+            random.Random(f"rehearsal-{self._settings.seed}").shuffle(ids)
+            for number, clip_id in enumerate(ids):
+                dealt[number % len(parts)].append(clip_id)
+            needed = streamed = 0
+            kept = 0.0
+            for url, hand in zip(parts, dealt, strict=True):
+                if intake.full:
+                    break
+                taken, size = intake.rehearse(hand), self._hosts.size(url) or 0
+                needed, streamed, kept = needed + 1, streamed + size, kept + size * taken / max(1, len(hand))
+            legs.append(_Leg(split, needed, len(parts), streamed, round(kept)))
+        return legs
+
+    def _foresee(self, wanted: dict[str, Annotation]) -> None:
+        """Stop before the first byte when the clips will not fit into the budget."""
+        if self._settings.disk_gb is not None:
+            kept = sum(leg.kept for leg in self._rehearse(self._intake(wanted)))
+            self._hosts.disk.foresee(kept, self.name)
+
+    def _take(self, url: str, intake: Intake, seen: set[str]) -> None:
         """Stream one part, unless everything wanted from it is here already; add the clip ids it holds to `seen`.
 
         Raises:
-            ClipError: truncated; the clips that came whole before the damage are settled all the same.
+            ClipError: see `Part.stream`; the clips that came whole before the trouble are settled all the same.
         """
-        listing = self._folder / "parts" / f"{'-'.join(url.split('/')[-2:])}.json"
-        known = _read_listing(listing)
+        part = Part(self._hosts, url, self._folder / "parts")
         trouble: ClipError | None = None
-        if known is None or not all(self._path(clip_id).exists() for clip_id in intake.choose_all(known)):
-            take = intake.begin()
-            known = []
+        if not part.whole or not self._all_here(part, intake):
 
-            def choose(name: str, size: int) -> Path | None:
-                clip_id = _clip_id(name)
-                known.append(clip_id)
-                return self._path(clip_id) if take(clip_id) and not self._path(clip_id).exists() else None
+            def begin() -> Choose:
+                take = intake.begin()
+                return lambda name: self._path(_clip_id(name)) if take(_clip_id(name)) else None
 
             try:
-                with self._hosts.open(url) as file:
-                    stream_tar(file, choose)
-                write_json(listing, known)
+                part.stream(begin)
             except ClipError as error:
                 trouble = error
-        arrived = [clip_id for clip_id in intake.choose_all(known) if trouble is None or self._path(clip_id).exists()]
-        chosen = {clip_id: Arrival(self._path(clip_id), f"{url}#{_member(clip_id)}") for clip_id in arrived}
-        seen |= {clip_id for clip_id in known if clip_id in arrived or trouble is None}
-        intake.settle(chosen, probe_all(chosen, self._options, f"{self.name} probe"))
+        known = [_clip_id(name) for name in part.names]
+        refused = {_clip_id(name): detail for name, detail in part.refused.items()}
+        chosen = {
+            clip_id: Arrival(self._path(clip_id), f"{url}#{_member(clip_id)}") for clip_id in intake.choose_all(known)
+        }
+        arrived = {clip_id: arrival for clip_id, arrival in chosen.items() if arrival.path.exists()}
+        outcomes = probe_all(arrived, self._options, f"{self.name} probe", bounds=self._bounds(arrived, intake))
+        for clip_id in chosen.keys() & refused.keys():
+            refusal = ClipError(Failure.UNSAFE_PATH, refused[clip_id])
+            outcomes[clip_id] = Outcome.failed(digest("refused", clip_id), refusal)
+        seen |= {clip_id for clip_id in known if clip_id in outcomes or trouble is None}
+        intake.settle({clip_id: chosen[clip_id] for clip_id in chosen if clip_id in outcomes}, outcomes)
         if trouble is not None:
             raise trouble
 
-    def _repair(self, intake: "_Intake") -> None:
+    def _all_here(self, part: Part, intake: Intake) -> bool:
+        refused = {_clip_id(name) for name in part.refused}
+        chosen = intake.choose_all([_clip_id(name) for name in part.names])
+        return all(clip_id in refused or self._path(clip_id).exists() for clip_id in chosen)
+
+    def _repair(self, intake: Intake) -> None:
         """Replace broken clips by the host's replacement archive, matched by YouTube id."""
         broken = {intake.clips[clip_id].video_id: clip_id for clip_id in intake.broken()}
         if not broken or not self._has_replacements():
             return
         folder = self._folder / "replacements"
         missing = {video_id for video_id, clip_id in broken.items() if not (folder / f"{clip_id}.mp4").exists()}
-        listing = self._folder / "parts" / "replacements.json"
-        known = _read_listing(listing)
-        if known is None or missing & {clip_id[5:16] for clip_id in known}:
+        part = Part(self._hosts, REPLACEMENTS, self._folder / "parts")
+        if not part.whole or missing & {Path(name).name[:11] for name in part.names}:
 
-            def choose(name: str, size: int) -> Path | None:
+            def choose(name: str) -> Path | None:
                 video_id = Path(name).name[:11]
                 return folder / f"{broken[video_id]}.mp4" if video_id in missing else None
 
             try:
-                with self._hosts.open(REPLACEMENTS) as file:
-                    write_json(listing, [_clip_id(name) for name in stream_tar(file, choose)])
+                part.stream(lambda: choose)
             except ClipError as error:
                 tqdm.write(f"{self.name}: {REPLACEMENTS}: {error}")
         arrived = {
@@ -248,26 +264,45 @@ class Kinetics400:
             for clip_id in broken.values()
             if (folder / f"{clip_id}.mp4").exists()
         }
-        healthy = {
-            clip_id: outcome
-            for clip_id, outcome in probe_all(arrived, self._options, f"{self.name} replacements").items()
-            if outcome.error is None
-        }
+        bounds = self._bounds(arrived, intake)
+        outcomes = probe_all(arrived, self._options, f"{self.name} replacements", bounds=bounds)
+        healthy = {clip_id: outcome for clip_id, outcome in outcomes.items() if outcome.error is None}
         intake.settle({clip_id: arrived[clip_id] for clip_id in healthy}, healthy)
 
-    def _row(
-        self, clip: Annotation, intake: "_Intake", seen: set[str], finished: set[str], troubled: dict[str, ClipError]
-    ) -> Row:
-        quota = intake.quota[clip.labels[0]]
-        if clip.clip_id in intake.outcomes:
-            rank = intake.rank[clip.clip_id]
-            return to_row(clip, intake.outcomes[clip.clip_id], intake.arrivals[clip.clip_id], rank=rank, quota=quota)
-        split = clip.official_split or ""
-        if clip.clip_id not in seen and split in troubled:
-            trouble = troubled[split]
-            return failed_row(clip, trouble.code, f"in no readable part: {trouble.detail}", quota=quota)
-        if clip.clip_id not in seen and split in finished:
-            return failed_row(clip, Failure.NOT_FOUND, f"in none of the {split} archives", quota=quota)
+    def _ask_youtube(self, intake: Intake, fate: "_Fate") -> None:
+        """Fill what the archives could not, clip by clip, until every class is full or has nobody left to ask for."""
+        if any(trouble.code in _PASSING for trouble in fate.troubled.values()):
+            return  # the archives themselves may be had tomorrow
+        youtube = YouTube(self._hosts, self._folder / "youtube", self._settings, self._options)
+        while youtube.at_hand and youtube.refusal is None and (clips := intake.candidates()):
+            arrived, outcomes = {}, {}
+            for clip, arrival, outcome in youtube.fetch(clips):
+                if arrival is None:
+                    outcomes[clip.clip_id] = outcome
+                    arrival = Arrival(Path(), f"{WATCH}{clip.video_id}")
+                else:
+                    arrived[clip.clip_id] = arrival
+                fate.asked[clip.clip_id] = arrival
+            bounds = self._bounds(arrived, intake)
+            outcomes |= probe_all(arrived, self._options, f"{self.name} probe", bounds=bounds)
+            intake.settle({clip_id: fate.asked[clip_id] for clip_id in outcomes}, outcomes)
+        if youtube.refusal is not None:
+            fate.unasked = {clip.clip_id: youtube.refusal for clip in intake.candidates()}
+
+    def _row(self, clip: Annotation, intake: Intake, fate: "_Fate") -> Row:
+        clip_id, quota = clip.clip_id, intake.quota[clip.labels[0]]
+        absence = None if clip_id in fate.seen else fate.absence(clip.official_split or "")
+        if clip_id in intake.outcomes:
+            outcome, arrival, rank = intake.outcomes[clip_id], intake.arrivals[clip_id], intake.rank[clip_id]
+            if absence is not None and clip_id in fate.asked and outcome.error is not None:
+                code = outcome.error if absence.code is Failure.NOT_FOUND else absence.code.value
+                outcome = replace(outcome, error=code, error_detail=f"{absence.detail}; {outcome.error_detail}")
+            return to_row(clip, outcome, arrival, rank=rank, quota=quota)
+        if clip_id in fate.unasked:
+            refusal = fate.unasked[clip_id]
+            return failed_row(clip, refusal.code, f"in no archive at hand; {refusal.detail}", quota=quota)
+        if absence is not None:
+            return failed_row(clip, absence.code, absence.detail, quota=quota)
         return spare_row(clip, quota=quota)
 
     def _has_replacements(self) -> bool:
@@ -277,83 +312,53 @@ class Kinetics400:
             tqdm.write(f"{self.name}: {REPLACEMENTS}: {error}")
             return False
 
-    def _say_shortage(self, intake: "_Intake") -> None:
+    def _say_shortage(self, intake: Intake) -> None:
+        """Whether every class has what it should have; if not, which ones lack how many."""
         short = intake.shortage()
-        if short:
-            worst = ", ".join(f"{label} {count}" for label, count in list(short.items())[:5])
-            tqdm.write(f"{self.name}: {len(short)} classes lack {sum(short.values())} clips of their quota: {worst}")
+        if not short:
+            print(
+                f"{self.name}: {sum(intake.quota.values()):,} clips, the quota of every one of {len(intake.quota)} classes"
+            )
+            return
+        print(f"{self.name}: {len(short)} classes lack {sum(short.values()):,} clips of their quota:")
+        for label, count in short.items():
+            print(f"  {label}: {count} of {intake.quota[label]}")
+
+    def _bounds(self, clip_ids: Iterable[str], intake: Intake) -> dict[str, float]:
+        """How long each clip may be: as annotated, and what a careless cut adds."""
+        clips = ((clip_id, intake.clips[clip_id]) for clip_id in clip_ids)
+        return {clip_id: 2 * ((clip.end_s or 0) - (clip.start_s or 0)) + 5 for clip_id, clip in clips}
 
     def _path(self, clip_id: str) -> Path:
         return self._folder / f"{clip_id}.mp4"
 
 
-class _Intake:
-    """Which clips of a part are kept, and what has become of those kept so far."""
+@dataclass
+class _Fate:
+    """What is known of clips beside those that were taken in."""
 
-    def __init__(
-        self, clips: dict[str, Annotation], quota: dict[str, int], reserve: int, preferred: frozenset[str]
-    ) -> None:
-        self.clips, self.quota, self._reserve = clips, quota, reserve
-        self.outcomes: dict[str, Outcome] = {}
-        self.arrivals: dict[str, Arrival] = {}
-        self.rank: dict[str, int] = {}
-        self._healthy: Counter[str] = Counter()
-        # A class that MiniKinetics can fill alone is filled from MiniKinetics.
-        in_mini = Counter(clip.labels[0] for clip in clips.values() if clip.in_minikinetics200)
-        self._mini_only = {label for label in quota if in_mini[label] >= 2 * (quota[label] + reserve)}
+    seen: set[str] = field(default_factory=set)  # in an archive
+    finished: set[str] = field(default_factory=set)  # splits of which every archive was looked into
+    troubled: dict[str, ClipError] = field(default_factory=dict)  # splits of which one could not be read
+    asked: dict[str, Arrival] = field(default_factory=dict)  # of YouTube
+    unasked: dict[str, ClipError] = field(default_factory=dict)  # wanted of YouTube, which had refused by then
 
-    @property
-    def full(self) -> bool:
-        return all(self._room(label) <= 0 for label in self.quota)
+    def absence(self, split: str) -> ClipError | None:
+        """Why a clip of `split` that was in no archive is not there; None if archives were left that nobody needed."""
+        if split in self.troubled:
+            return ClipError(self.troubled[split].code, f"in no readable part: {self.troubled[split].detail}")
+        return ClipError(Failure.NOT_FOUND, f"in none of the {split} archives") if split in self.finished else None
 
-    def begin(self) -> Callable[[str], bool]:
-        """A fresh decision over one part: call it with each clip id in the order of the archive."""
-        taken: Counter[str] = Counter()
-        chosen: set[str] = set()
 
-        def take(clip_id: str) -> bool:
-            clip = self.clips.get(clip_id)
-            if clip is None or clip_id in chosen or clip_id in self.outcomes:
-                return False
-            label = clip.labels[0]
-            if label in self._mini_only and not clip.in_minikinetics200:
-                return False
-            if taken[label] >= self._room(label):
-                return False
-            taken[label] += 1
-            chosen.add(clip_id)
-            return True
+@dataclass(frozen=True)
+class _Leg:
+    """What one split's archives are expected to bring."""
 
-        return take
-
-    def choose_all(self, clip_ids: Sequence[str]) -> list[str]:
-        """The clips of a part that are kept, in its order."""
-        take = self.begin()
-        return [clip_id for clip_id in clip_ids if take(clip_id)]
-
-    def settle(self, arrivals: dict[str, Arrival], outcomes: dict[str, Outcome]) -> None:
-        """Record what became of a part's clips."""
-        for clip_id, arrival in arrivals.items():
-            self.arrivals[clip_id], self.outcomes[clip_id] = arrival, outcomes[clip_id]
-            self.rank.setdefault(clip_id, len(self.rank))
-            self._healthy[self.clips[clip_id].labels[0]] += outcomes[clip_id].error is None
-
-    def rehearse(self, clip_ids: Sequence[str]) -> None:
-        """Take a part's clips as if all of them were healthy."""
-        for clip_id in self.choose_all(clip_ids):
-            self.outcomes[clip_id] = Outcome("rehearsal")
-            self._healthy[self.clips[clip_id].labels[0]] += 1
-
-    def broken(self) -> list[str]:
-        return [clip_id for clip_id, outcome in self.outcomes.items() if outcome.error is not None]
-
-    def shortage(self) -> dict[str, int]:
-        """Classes below their quota, and by how many clips, worst first."""
-        lacking = {label: count - self._healthy[label] for label, count in self.quota.items()}
-        return {label: n for label, n in sorted(lacking.items(), key=lambda item: (-item[1], item[0])) if n > 0}
-
-    def _room(self, label: str) -> int:
-        return self.quota[label] + self._reserve - self._healthy[label]
+    split: str
+    parts: int
+    of: int
+    streamed: int  # bytes
+    kept: int  # bytes
 
 
 def _gigabytes(size: int) -> str:
@@ -368,11 +373,3 @@ def _clip_id(name: str) -> str:
 
 def _member(clip_id: str) -> str:
     return clip_id.removeprefix("k400-")[:11] + clip_id[16:].replace("-", "_") + ".mp4"
-
-
-def _read_listing(path: Path) -> list[str] | None:
-    try:
-        names: list[str] = json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
-    return names

@@ -22,6 +22,7 @@ URLS = {
     1: "https://www.crcv.ucf.edu/datasets/ugur/TinyVIRAT.zip",
     2: "https://www.crcv.ucf.edu/tiny-actions-challenge-cvpr2021/data/TinyVIRAT-v2.zip",
 }
+_TOTAL_LIMIT = 64 << 30  # bytes
 _LIST = re.compile(r"tiny_(train|val|test)(_v2)?(_public)?\.json")
 
 
@@ -57,10 +58,13 @@ class TinyVirat:
 
     def download(self) -> list[Row]:
         """One row per annotated clip: fetched and healthy, or failed."""
+        if not self._hosts.verify:
+            print(f"{self.name}: its host's certificate is not checked (download.tinyvirat_verify: false)")
         path = self._hosts.local(self._url, self._folder)
         try:
             with zipfile.ZipFile(path) as archive:
                 tubes = read_tubes(archive, self.name)
+                _check_total(archive, tubes)
                 rows, arrivals = self._extract(archive, tubes)
         except zipfile.BadZipFile as error:
             raise WorkError(f"{path} is no zip file ({error}): delete it and run the same command again") from None
@@ -79,7 +83,7 @@ class TinyVirat:
                     raise ClipError(Failure.MISSING_LABEL, f"the {tube.clip.official_split} list gives it no label")
                 _check_inside(tube.member)
                 if not target.exists():
-                    extract_zip_member(archive, tube.member, target)
+                    extract_zip_member(archive, tube.member, target, self._hosts.disk)
                 arrivals[tube.clip.clip_id] = Arrival(target, f"{self._url}#{tube.member}")
             except ClipError as error:
                 rows.append(failed_row(tube.clip, error.code, error.detail))
@@ -128,6 +132,18 @@ def _tube(entry: dict[str, Any], split: str, root: str, members: set[str], sourc
     prefix = "" if root == "." else f"{root}/"
     candidates = [f"{prefix}videos/{split}/{path}", f"{prefix}videos/{path}", f"{prefix}{path}"]
     return Tube(clip, next((name for name in candidates if name in members), candidates[0]))
+
+
+def _check_total(archive: zipfile.ZipFile, tubes: list[Tube]) -> None:
+    """Members may share their bytes in the archive, and so be many times what it is.
+
+    Raises:
+        WorkError: the clips claim more than any version of the dataset has.
+    """
+    sizes = {info.filename: info.file_size for info in archive.infolist()}
+    total = sum(sizes.get(tube.member, 0) for tube in tubes)
+    if total > _TOTAL_LIMIT:
+        raise WorkError(f"{archive.filename}: its clips unpack to {total / 1e9:,.0f} GB: not TinyVIRAT")
 
 
 def _check_inside(member: str) -> None:

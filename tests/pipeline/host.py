@@ -25,6 +25,7 @@ class Trouble:
     ranges: bool = True
     location: str | None = None
     replace: bytes | None = None  # the file becomes this, now
+    drip: tuple[int, float] | None = None  # so many bytes at a time, with so many seconds in between
 
 
 @dataclass
@@ -36,7 +37,9 @@ class Host:
     url: str = ""
     troubles: dict[str, deque[Trouble]] = field(default_factory=lambda: defaultdict(deque))
     requests: list[tuple[str, str | None]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)  # by HEAD
     sent: int = 0
+    always: Trouble = field(default_factory=Trouble)  # what a request meets when no trouble is left
 
     def trouble(self, path: str, *troubles: Trouble) -> None:
         """The next requests for `path` meet these, one each."""
@@ -75,7 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         host, path = self.host, self.path
         host.requests.append((path, self.headers.get("Range")))
-        trouble = host.troubles[path].popleft() if host.troubles[path] else Trouble()
+        trouble = host.troubles[path].popleft() if host.troubles[path] else host.always
         if trouble.replace is not None:
             host.files[path] = trouble.replace
         if trouble.location is not None:
@@ -89,6 +92,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         found = self.host.files.get(self.path)
+        self.host.asked.append(self.path)
         self.send_response(404 if found is None else 200)
         self.send_header("Content-Length", str(len(found or b"")))
         self.end_headers()
@@ -102,6 +106,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _body(self, data: bytes, trouble: Trouble) -> None:
         tag = f'"{hashlib.sha256(data).hexdigest()[:12]}"'
+        if self.headers.get("If-None-Match") == tag:
+            self._end(304)
+            return
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "") if trouble.ranges else None
         if asked and self.headers.get("If-Range") not in (None, tag):
             asked = None
@@ -120,10 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble.stall_s:
             stop.wait(trouble.stall_s)
         body = data[begin:][: trouble.after if trouble.after is not None else trouble.end]
+        size, pause = trouble.drip or (len(body) or 1, 0.0)
         with contextlib.suppress(ConnectionError):
-            self.wfile.write(body)
-            self.host.sent += len(body)
-            self.wfile.flush()
+            for begin in range(0, len(body), size):
+                self.wfile.write(body[begin : begin + size])
+                self.host.sent += len(body[begin : begin + size])
+                stop.wait(pause)
         if trouble.after is not None:
             # Linger zero: the peer sees a reset, not an end.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -1,6 +1,7 @@
 """The download stage against a host that misbehaves: after the trouble, the same manifest and the same files."""
 
 import functools
+import gzip
 import zipfile
 
 import pytest
@@ -29,7 +30,7 @@ def clips(tmp_path_factory):
 def impatient(monkeypatch):
     """No waits between attempts, and few of them."""
     manners = functools.partial(Manners, sleep=lambda seconds: None)
-    monkeypatch.setattr(sources, "Manners", lambda attempts, timeout_s: manners(attempts=4, timeout_s=1.0))
+    monkeypatch.setattr(sources, "Manners", lambda attempts, timeout_s, pace: manners(attempts=4, timeout_s=1.0))
 
 
 @pytest.fixture
@@ -98,7 +99,8 @@ LASTING = {
     "resets": (Trouble(after=0), "connection"),
     "stalls": (Trouble(stall_s=1.5), "timeout"),
     "wrong length": (Trouble(claim=100, ranges=False), "truncated"),
-    "corrupted": (Trouble(replace=b"\x1f\x8b" + bytes(500)), "truncated"),
+    "no archive at all": (Trouble(replace=b"\x1f\x8b" + bytes(500)), "checksum_mismatch"),
+    "cut short": (Trouble(replace=gzip.compress(bytes(1000))[:-4]), "truncated"),
 }
 
 
