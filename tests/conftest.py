@@ -56,10 +56,10 @@ class Project:
         hear = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
         return subprocess.Popen(command, cwd=self.root, env=environment, preexec_fn=hear, **pipes | options)
 
-    def call(self, *arguments: str) -> subprocess.CompletedProcess:
+    def call(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess:
         """Run `python -m pipeline ARGUMENTS` in the project folder, whatever comes of it."""
         process = self.popen(*arguments)
-        out, err = process.communicate(timeout=240)
+        out, err = process.communicate(timeout=timeout_s)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
     def run(self, *stages: str) -> None:
@@ -68,6 +68,11 @@ class Project:
 
         for stage in stages:
             importlib.import_module(f"pipeline.{stage}").main()
+
+    def manifest(self, name: str) -> bytes | None:
+        """A manifest's bytes; None if it is not there."""
+        path = self.root / "manifests" / f"{name}.parquet"
+        return path.read_bytes() if path.exists() else None
 
     def rows(self, manifest: str) -> dict[str, dict[str, Any]]:
         """A manifest read by plain pyarrow, by clip_id."""

@@ -141,9 +141,11 @@ def to_row(
     """The download row of a clip whose fate is known. An outcome with no path and no error is a spare never fetched."""
     row = annotation_row(clip) | stage.to_row({"clip_id": clip.clip_id, "source": clip.source}, outcome)
     row |= {"rank": rank, "quota": quota, "url": arrival.url if arrival else None}
+    # The stages below are keyed by what the clip is, not by where and when its file was written.
     if outcome.error is None:
-        # The stages below are keyed by what the clip is, not by where and when its file was written.
         row["key"] = digest("download", row["sha256"], clip.precut, clip.start_s, clip.end_s)
+    else:
+        row["key"] = digest("download", clip.clip_id, outcome.error, outcome.error_detail)
     return row
 
 

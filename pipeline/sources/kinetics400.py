@@ -117,8 +117,10 @@ class Kinetics400:
             lines.append(f"{len(short)} classes have fewer clips than wanted: {worst}")
         legs = self._rehearse(intake)
         for leg in legs:
-            sizes_told = f"{_gigabytes(leg.streamed)}, of which {_gigabytes(leg.kept)} are kept"
-            lines.append(f"{leg.split}: about {leg.parts} of {leg.of} parts to stream, {sizes_told}")
+            told = f", {leg.streamed / 1e9:,.1f} GB, of which {leg.kept / 1e9:,.1f} GB are kept" if leg.streamed else ""
+            lines.append(f"{leg.split}: about {leg.parts} of {leg.of} parts to stream{told}")
+        if not any(leg.streamed for leg in legs):
+            lines.append("of what size, the host does not tell")
         return lines
 
     def download(self) -> list[Row]:
@@ -359,10 +361,6 @@ class _Leg:
     of: int
     streamed: int  # bytes
     kept: int  # bytes
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size else "of a size that the host does not tell"
 
 
 def _clip_id(name: str) -> str:

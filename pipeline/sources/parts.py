@@ -17,7 +17,7 @@ from pipeline.failures import ClipError, Failure
 from pipeline.sources.archives import Place, TarStream
 from pipeline.sources.hosts import Hosts, Stream
 
-_NOTE_EVERY = (1 << 20, 0.5)  # bytes unpacked or seconds, whichever comes first
+_NOTE_EVERY = (4 << 20, 0.1)  # bytes unpacked or seconds, whichever comes first
 
 Choose = Callable[[str], Path | None]
 

@@ -130,8 +130,8 @@ class _Handler(BaseHTTPRequestHandler):
         size, pause = trouble.drip or (len(body) or 1, 0.0)
         with contextlib.suppress(ConnectionError):
             for begin in range(0, len(body), size):
-                self.wfile.write(body[begin : begin + size])
                 self.host.sent += len(body[begin : begin + size])
+                self.wfile.write(body[begin : begin + size])
                 stop.wait(pause)
         if trouble.after is not None:
             # Linger zero: the peer sees a reset, not an end.

@@ -414,7 +414,34 @@ def test_a_missing_mirror_is_one_line(project):
     assert "no/such/mirror" in one_line(project.call("download"), 1)
 
 
-# Archives by themselves
+def test_a_member_larger_than_any_clip_costs_its_clip_alone(project, healthy, monkeypatch):
+    monkeypatch.setattr("pipeline.sources.archives.MEMBER_LIMIT", 100_000)
+    a, b, c = ids("a", "b", "c")
+    members = [(member(a, 0), bytes(200_000)), (member(b, 0), healthy[0])]
+    parts = [{"members": members}, {"members": [(member(c, 0), healthy[1])]}]
+    kinetics(project, [("run", video, 0) for video in (a, b, c)], parts, clips=2)
+    for _ in range(2):  # a rerun takes the same way
+        project.run("download")
+        found = {row["video_id"]: (row["status"], row["error"]) for row in project.rows("download").values()}
+        assert found == {a: ("failed", "unsafe_path"), b: ("ok", None), c: ("ok", None)}
+
+
+def test_a_file_that_lasts_far_longer_than_annotated_is_not_the_clip(project, healthy, tmp_path):
+    a, b = ids("a", "b")
+    movie = write_video(tmp_path / "movie.mp4", steady(260, 10)).read_bytes()
+    parts = [{"members": [(member(a, 0), movie), (member(b, 0), healthy[0])]}]
+    kinetics(project, [("run", a, 0), ("run", b, 0)], parts, clips=1, reserve=1)
+    project.run("download")
+    row = only(project.rows("download"), a)
+    assert row["error"] == "checksum_mismatch"
+    assert row["error_detail"] == "it lasts 26 s, and 25 s at most were annotated: not the clip"
+
+
+def test_a_field_of_a_csv_without_end_is_refused(project):
+    kinetics(project, [], [], clips=1)
+    text = HEADER + '"' + "x" * 5_000_000
+    put(project.root / "mirror/kinetics/400/annotations/train.csv", text.encode())
+    assert "is not CSV: field larger than field limit" in one_line(project.call("download"), 1)
 
 
 # TinyVIRAT lists

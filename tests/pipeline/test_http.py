@@ -1,13 +1,14 @@
 """Whatever a host does, a hosted file is read whole and right, or fails with the right reason."""
 
 import random
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 
 from pipeline.failures import ClipError
-from pipeline.sources.http import Manners, RemoteFile
+from pipeline.sources.http import Manners, NotModified, Pace, RemoteFile
 from tests.pipeline.host import Trouble, serving
 
 DATA = random.Random(0).randbytes(300_000)
@@ -140,3 +141,21 @@ def test_waits_grow_and_jitter(host, waits):
 def test_redirects_are_followed(host, waits):
     host.trouble("/old.tar", Trouble(location="/a.tar"))
     assert read(host, waits, path="/old.tar") == DATA
+
+
+def test_no_more_bytes_a_second_than_allowed(host):
+    start = time.monotonic()
+    with RemoteFile(f"{host.url}/a.tar", Manners(pace=Pace(1.5e6))) as file:
+        assert file.read() == DATA
+    assert time.monotonic() - start > 0.15  # 0.2 s for all but the last piece
+
+
+def test_a_file_that_has_not_changed_is_not_sent_again(host):
+    with RemoteFile(f"{host.url}/a.tar", Manners()) as file:
+        file.read()
+    host.sent = 0
+    with pytest.raises(NotModified):
+        RemoteFile(f"{host.url}/a.tar", Manners(), unless=file.version).read()
+    assert host.sent == 0
+    host.files["/a.tar"] = DATA[::-1]
+    assert RemoteFile(f"{host.url}/a.tar", Manners(), unless=file.version).read() == DATA[::-1]

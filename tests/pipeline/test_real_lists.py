@@ -1,0 +1,122 @@
+"""The datasets' own annotation lists, where they are at hand: every row accounted for, and the published join met."""
+
+import csv
+import gzip
+import io
+import json
+import random
+import resource
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+
+import pytest
+
+from pipeline.params import load
+from pipeline.sources import create
+from pipeline.sources.kinetics400 import read_annotations
+from pipeline.sources.tinyvirat import read_tubes
+from tests.conftest import REPO, SHARED_DATA
+from tests.pipeline.mirror import HEADER, put
+
+LISTS = SHARED_DATA / "annotations"
+pytestmark = pytest.mark.skipif(not LISTS.is_dir(), reason="no real annotation lists below SHARED_DATA/annotations")
+
+
+def text_of(name):
+    data = (LISTS / name).read_bytes()
+    return (gzip.decompress(data) if name.endswith(".gz") else data).decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "rows", "labels"),
+    [
+        ("kinetics-400/kinetics-400_val.csv", "val", 19_906, 400),
+        ("kinetics-400/kinetics-400_test.csv.gz", "test", 38_685, 0),
+        ("kinetics-400-labelled/validate.csv.gz", "val", None, 400),
+        ("kinetics-400-labelled/test.csv.gz", "test", None, 400),
+        ("mini-kinetics-200/train_k200.csv.gz", "train", 80_000, 200),
+    ],
+)
+def test_every_row_of_every_form_is_a_clip(name, split, rows, labels):
+    text = text_of(name)
+    clips = read_annotations(text, split, "kinetics400")
+    plain = list(csv.DictReader(io.StringIO(text)))
+    assert len(clips) == len(plain) == (rows or len(plain))
+    assert len({label for clip in clips for label in clip.labels}) == labels
+    for clip, row in zip(clips, plain, strict=True):
+        assert clip.video_id == row["youtube_id"]
+        assert (clip.start_s, clip.end_s) == (float(row["time_start"]), float(row["time_end"]))
+        assert clip.labels == ((row["label"],) if row.get("label") else ())
+
+
+def mirror(project, train, val):
+    """A mirror with these lists and MiniKinetics-200's own; the archives are listed, and are not there."""
+    root = project.root / "mirror"
+    for split, text, parts in (("train", train, 242), ("val", val, 20)):
+        put(root / f"kinetics/400/annotations/{split}.csv", text.encode())
+        host = f"https://s3.amazonaws.com/kinetics/400/{split}"
+        urls = "".join(f"{host}/part_{number}.tar.gz\n" for number in range(parts))
+        put(root / f"kinetics/400/{split}/k400_{split}_path.txt", urls.encode())
+        ids = (LISTS / f"mini-kinetics-200/{split}_ytid_list.txt").read_bytes()
+        put(root / f"mini-kinetics-200/{split}_ytid_list.txt", ids)
+    return project.set(corpus="mirror", download__kinetics_clips=12098, download__reserve_per_class=3)
+
+
+def test_the_published_join_is_met(project):
+    train, val = text_of("mini-kinetics-200/train_k200.csv.gz"), text_of("kinetics-400/kinetics-400_val.csv")
+    mirror(project, train, val).set(sources={"minikinetics200": {"kind": "minikinetics200"}})
+    (source,) = create(load())
+    lost, clips = source._annotated()
+    assert not lost
+    published = []
+    for split, text in (("train", train), ("val", text_of("mini-kinetics-200/val_k200.csv"))):
+        published += [
+            (row["label"], row["youtube_id"], float(row["time_start"]), float(row["time_end"]), split)
+            for row in csv.DictReader(io.StringIO(text))
+        ]
+    ours = [(c.labels[0], c.video_id, c.start_s, c.end_s, c.official_split) for c in clips.values()]
+    assert sorted(ours) == sorted(published)
+    for split, each in (("train", 400), ("val", 25)):
+        assert Counter(Counter(row[0] for row in ours if row[4] == split).values()) == {each: 200}
+
+
+def test_the_plan_of_the_full_lists_stays_small(project):
+    """246,534 and 19,906 rows; the train list is MiniKinetics' part of it, filled up to its size."""
+    real = text_of("mini-kinetics-200/train_k200.csv.gz").split("\n", 1)[1]
+    labels = (LISTS / "kinetics-400/label_map.txt").read_text().split("\n")[:400]
+    rng = random.Random(0)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    rest = "".join(
+        f'"{rng.choice(labels)}",{"".join(rng.choices(letters, k=11))},{number % 600},{number % 600 + 10},train,0\n'
+        for number in range(246_534 - 80_000)
+    )
+    mirror(project, HEADER + real + rest, text_of("kinetics-400/kinetics-400_val.csv"))
+    project.set(sources={"kinetics400": {"kind": "kinetics400"}, "minikinetics200": {"kind": "minikinetics200"}})
+    command = [sys.executable, "-m", "pipeline", "download", "--dry-run"]
+    done = subprocess.run(
+        command, cwd=project.root, env={"PYTHONPATH": str(REPO)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "266,440 clips annotated" in done.stdout
+    assert (
+        "12,098 clips wanted of 400 classes (302 classes of 30, 98 classes of 31), and 1,200 in reserve" in done.stdout
+    )
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1 << 20  # KB
+
+
+def test_tinyvirats_second_version(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name, inside in (("tiny_val_v2.excerpt", "tiny_val_v2"), ("tiny_test_v2_public.excerpt",) * 2):
+            text = (LISTS / f"tinyvirat/{name}.json").read_text()
+            archive.writestr(f"TinyVIRAT_V2/{inside.removesuffix('.excerpt')}.json", text)
+            for entry in json.loads(text):
+                archive.writestr(f"TinyVIRAT_V2/videos/{inside.split('_')[1]}/{entry['path']}", b"")
+    names = (LISTS / "tinyvirat/class_map.json").read_text()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        tubes = read_tubes(archive, "tinyvirat")
+        assert all(tube.member in archive.namelist() for tube in tubes)
+    assert Counter(tube.clip.official_split for tube in tubes) == {"val": 16, "test": 5}
+    assert all(label in names for tube in tubes for label in tube.clip.labels)
+    assert {bool(tube.clip.labels) for tube in tubes if tube.clip.official_split == "val"} == {True}
