@@ -135,7 +135,11 @@ SCHEMAS: dict[str, pa.Schema] = {
     "splits": pa.schema(
         [
             *_CLASS,
-            _column("split", _TEXT, "train or test: few-shot evaluation sees only classes that training never saw"),
+            _column(
+                "split",
+                _TEXT,
+                "train or test: evaluation sees only classes that training never saw; by `split.file` also val or unused",
+            ),
             _column("clips", _INT, "clips in the class"),
         ]
     ),
@@ -143,7 +147,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             *_CLIP,
             *_CLASS,
-            _column("split", _TEXT, "train or test, by class"),
+            _column("split", _TEXT, "train, val or test, by class"),
             _OFFICIAL,
             _TINYVIRAT,
             _VALID,
@@ -154,6 +158,7 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
+SIDES = ("train", "val", "test")  # val: only where a given list has one
 SORTED_BY = {"classes": "class_id", "splits": "class_id"}
 PURPOSE = {
     "download": "One row per annotated clip: wanted or not, fetched or not, and from where.",

@@ -1,11 +1,13 @@
 """merge: one manifest of all sources; gives every clip its class, and every lost clip its reason."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
 
 from common.errors import WorkError
-from pipeline import manifests, params, sources, stage
+from pipeline import labels, manifests, params, sources, stage
 from pipeline.failures import ClipError, Failure
 from pipeline.manifests import Row
 from pipeline.params import Merge
@@ -15,7 +17,7 @@ _RULES = {
     "first_label": "class = first label",
     "source_video": "class = parent video",
 }
-_FROM_DOWNLOAD = ("labels", "official_split", "video_id", "in_minikinetics200", "rank", "quota")
+_FROM_DOWNLOAD = ("labels", "official_split", "video_id", "in_minikinetics200", "rank", "quota", "start_s", "end_s")
 
 
 @dataclass(frozen=True)
@@ -51,17 +53,30 @@ def main() -> None:
 
 def assign_classes(rows: list[Row], kinds: Mapping[str, str], settings: Merge) -> dict[str, ClassName]:
     """The class of each usable clip, by clip_id, before duplicates are dropped and quotas are filled."""
-    multi = [row for row in rows if row["status"] == "ok" and kinds[row["source"]] == "tinyvirat"]
+    usable = [row for row in rows if row["status"] == "ok"]
+    spelled = _spelled(usable, labels.read_aliases(Path(settings.aliases) if settings.aliases else labels.ALIASES))
+    multi = [row for row in spelled if kinds[row["source"]] == "tinyvirat"]
     if settings.class_rule == "label_sets":
         names = label_set_classes(multi, settings.label_sets)
     elif settings.class_rule == "first_label":
-        names = {row["clip_id"]: ClassName(row["source"], row["labels"][0], (row["labels"][0],)) for row in multi}
+        names = {row["clip_id"]: _single(row) for row in multi}
     else:
         names = {row["clip_id"]: ClassName(row["source"], row["video_id"], ()) for row in multi}
-    for row in rows:
-        if row["status"] == "ok" and kinds[row["source"]] != "tinyvirat":
-            names[row["clip_id"]] = ClassName(row["source"], row["labels"][0], (row["labels"][0],))
-    return names
+    return names | {row["clip_id"]: _single(row) for row in spelled if kinds[row["source"]] != "tinyvirat"}
+
+
+def _spelled(rows: Iterable[Row], aliases: Mapping[str, str]) -> list[Row]:
+    """Copies of the rows whose labels are the names that their source's other clips have for the same thing."""
+    rows = list(rows)
+    names = {
+        source: labels.unify((label for row in rows if row["source"] == source for label in row["labels"]), aliases)
+        for source in {row["source"] for row in rows}
+    }
+    return [row | {"labels": [names[row["source"]][label] for label in row["labels"]]} for row in rows]
+
+
+def _single(row: Row) -> ClassName:
+    return ClassName(row["source"], row["labels"][0], (row["labels"][0],))
 
 
 def label_set_classes(rows: Iterable[Row], kept: int) -> dict[str, ClassName]:
@@ -73,23 +88,32 @@ def label_set_classes(rows: Iterable[Row], kept: int) -> dict[str, ClassName]:
     rows = list(rows)
     sets = {row["clip_id"]: tuple(sorted(set(row["labels"]))) for row in rows}
     counts = Counter(sets.values())
-    ranked = sorted(counts, key=lambda labels: (-counts[labels], labels))[:kept]
+    ranked = sorted(counts, key=lambda group: (-counts[group], group))[:kept]
     chosen = {}
     for row in rows:
-        labels = sets[row["clip_id"]]
-        if labels not in ranked:
-            labels = next((group for group in ranked if set(group) <= set(labels)), (row["labels"][0],))
-        chosen[row["clip_id"]] = ClassName(row["source"], " + ".join(labels), labels)
+        group = sets[row["clip_id"]]
+        if group not in ranked:
+            group = next((smaller for smaller in ranked if set(smaller) <= set(group)), (row["labels"][0],))
+        chosen[row["clip_id"]] = ClassName(row["source"], " + ".join(group), group)
     return chosen
 
 
 def drop_repeats(rows: list[Row], classes: Mapping[str, ClassName], kinds: Mapping[str, str]) -> None:
-    """Fail clips whose pictures, or whose YouTube video, are in the composite already; in place.
+    """Fail clips whose pictures, or whose seconds of a YouTube video, are in the composite already; in place.
 
-    One clip of equal pictures stays (the earliest arrival); under two classes none can be trusted and none stays. A
-    YouTube video belongs to the class that it serves first, so that no video is on both sides of the class split.
+    One clip of equal pictures stays (the earliest arrival); under two classes none can be trusted and none stays.
     """
     usable = sorted((row for row in rows if row["status"] == "ok"), key=_arrival)
+    _drop_equal_pictures(usable, classes)
+    by_video: dict[str, list[Row]] = {}
+    for row in usable:
+        if kinds[row["source"]] in ("kinetics400", "minikinetics200"):
+            by_video.setdefault(row["video_id"], []).append(row)
+    for same in by_video.values():
+        _drop_overlaps(same, classes)
+
+
+def _drop_equal_pictures(usable: Iterable[Row], classes: Mapping[str, ClassName]) -> None:
     by_content: dict[str, list[Row]] = {}
     for row in usable:
         by_content.setdefault(row["sha256"], []).append(row)
@@ -101,14 +125,40 @@ def drop_repeats(rows: list[Row], classes: Mapping[str, ClassName], kinds: Mappi
         for row in same[1:]:
             if row["status"] == "ok":
                 _fail(row, ClipError(Failure.DUPLICATE, f"the same pictures as {same[0]['clip_id']}"))
-    owner: dict[str, Row] = {}
-    for row in usable:
-        if row["status"] != "ok" or kinds[row["source"]] not in ("kinetics400", "minikinetics200"):
+
+
+def _drop_overlaps(same: Sequence[Row], classes: Mapping[str, ClassName]) -> None:
+    """Of the clips of one video, those that share seconds are one clip, and it has one class.
+
+    The video serves the class of its first clip alone, so that no video is on both sides of the class split.
+    """
+    for one, other in combinations(same, 2):
+        differ = classes[one["clip_id"]] != classes[other["clip_id"]]
+        if differ and _overlap(one, other) > 0.5 and one["status"] == other["status"] == "ok":
+            named = " and ".join(sorted(classes[row["clip_id"]].name for row in (one, other)))
+            for row in (one, other):
+                _fail(row, ClipError(Failure.CONFLICTING_LABEL, f"the same seconds are labelled {named}"))
+    kept: list[Row] = []
+    for row in same:
+        if row["status"] != "ok":
             continue
-        first = owner.setdefault(row["video_id"], row)
-        if classes[first["clip_id"]] != classes[row["clip_id"]]:
-            detail = f"its video serves class {classes[first['clip_id']].name} by {first['clip_id']}"
-            _fail(row, ClipError(Failure.DUPLICATE, detail))
+        shared = next((earlier for earlier in kept if _overlap(earlier, row)), None)
+        if kept and classes[kept[0]["clip_id"]] != classes[row["clip_id"]]:
+            first = kept[0]["clip_id"]
+            _fail(row, ClipError(Failure.DUPLICATE, f"its video serves class {classes[first].name} by {first}"))
+        elif shared is not None:
+            _fail(row, ClipError(Failure.DUPLICATE, f"it shares seconds with {shared['clip_id']}"))
+        else:
+            kept.append(row)
+
+
+def _overlap(one: Row, other: Row) -> float:
+    """Seconds that two clips of a video share, as a share of the shorter one; 0 where times are not known."""
+    if None in (one["start_s"], one["end_s"], other["start_s"], other["end_s"]):
+        return 0.0
+    common = min(one["end_s"], other["end_s"]) - max(one["start_s"], other["start_s"])
+    shorter = min(one["end_s"] - one["start_s"], other["end_s"] - other["start_s"])
+    return max(0.0, float(common)) / float(shorter)
 
 
 def fill_quotas(rows: list[Row], classes: Mapping[str, ClassName]) -> None:
@@ -128,8 +178,8 @@ def number_classes(names: Iterable[ClassName], order: list[str]) -> dict[ClassNa
 
 
 def _with_facts(row: Row, facts: Row, kind: str) -> Row:
-    labels = facts["labels"] if kind == "tinyvirat" else None
-    return row | {name: facts[name] for name in _FROM_DOWNLOAD} | {"tinyvirat_labels": labels}
+    own = facts["labels"] if kind == "tinyvirat" else None
+    return row | {name: facts[name] for name in _FROM_DOWNLOAD} | {"tinyvirat_labels": own}
 
 
 def _arrival(row: Row) -> tuple[str, int, str]:

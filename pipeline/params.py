@@ -93,6 +93,7 @@ class Merge:
     class_rule: Literal["label_sets", "first_label", "source_video"]
     label_sets: Positive
     expected_classes: Positive | None
+    aliases: str | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,14 @@ class Split:
     held_out: Annotated[float, Range(0.0, 0.9)]
     target_clips: SplitCounts | None
     expected: SplitCounts | None
+    by: Literal["target", "random", "file"] = "target"
+    file: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.by == "file") != (self.file is not None):
+            raise ValueError(
+                f"by is {self.by!r} and file is {self.file!r}: a file is given with `by: file`, and only then"
+            )
 
 
 @dataclass(frozen=True)
@@ -114,6 +123,7 @@ class Shard:
     seed: Count
     max_clips: Positive
     max_bytes: Annotated[int, Range(1 << 20)]
+    copy_to: str | None = None
 
 
 KINDS = {

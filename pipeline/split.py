@@ -1,12 +1,14 @@
 """split: hold out a fifth of the classes, by source in proportion, so that clip totals meet the wanted ones."""
 
+import csv
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from common.errors import WorkError
-from pipeline import manifests, params
-from pipeline.manifests import Row
+from pipeline import labels, manifests, params, subsets
+from pipeline.manifests import SIDES, Row
 from pipeline.params import Split
 
 
@@ -16,25 +18,73 @@ def main() -> None:
     classes = manifests.read("classes")
     if len(classes) < 2:
         raise WorkError(f"{len(classes)} class cannot be split: training and evaluation need classes of their own")
-    held_out = choose(classes, settings)
-    rows = [row | {"split": "test" if row["class_id"] in held_out else "train"} for row in classes]
+    if settings.by == "file":
+        side = read_lists(Path(settings.file or ""), classes)
+    else:
+        held_out = choose(classes, settings)
+        side = {row["class_id"]: "test" if row["class_id"] in held_out else "train" for row in classes}
+    rows = [row | {"split": side[row["class_id"]]} for row in classes]
     _check_expected(rows, settings)
     manifests.write("splits", rows)
     _say(rows, settings)
-    _say_shared_scenes({row["class_id"]: row["split"] for row in rows})
+    _say_shared_scenes(side)
 
 
 def choose(classes: Sequence[Row], settings: Split) -> set[int]:
-    """Class ids to hold out: drawn by seed within each source, then swapped until the clip total meets its target."""
+    """Class ids to hold out: from each source in proportion, drawn by seed among the choices that meet the clip target."""
     drawn = random.Random(f"split-{settings.seed}")
     total = min(len(classes) - 1, max(1, round(len(classes) * settings.held_out)))
-    held_out: set[int] = set()
-    for source, count in _shares(Counter(row["source"] for row in classes), total).items():
-        ids = sorted(row["class_id"] for row in classes if row["source"] == source)
-        held_out |= set(drawn.sample(ids, count))
-    if settings.target_clips is not None:
-        held_out = _meet(classes, held_out, settings.target_clips.test, drawn)
-    return held_out
+    groups: dict[str, list[subsets.Member]] = {}
+    for row in classes:
+        groups.setdefault(row["source"], []).append((row["class_id"], row["clips"]))
+    counts = _shares(Counter(row["source"] for row in classes), total)
+    if settings.by == "random" or settings.target_clips is None:
+        return subsets.draw(groups, counts, drawn)
+    return subsets.meet(groups, counts, settings.target_clips.test, drawn)
+
+
+def read_lists(path: Path, classes: Sequence[Row]) -> dict[int, str]:
+    """Each class's side by a given list: a CSV `class_name,split`, or a folder with train, val and test `.list` files.
+
+    Lines of `.list` files are `class` or `class/clip`, as the field's lists are. Classes in no list are `unused`.
+
+    Raises:
+        WorkError: nothing of the kind is there, a class is on two sides or unknown, or training or test has none.
+    """
+    named: dict[str, str] = {}
+    for name, side in _listed(path):
+        if named.setdefault(labels.key(name), side) != side:
+            raise WorkError(f"split.file: {path}: class {name!r} is in {named[labels.key(name)]} and in {side}")
+    known = {labels.key(row["class_name"]) for row in classes}
+    strangers = sorted(named.keys() - known)
+    if strangers:
+        raise WorkError(
+            f"split.file: {path}: {len(strangers)} classes are not in the composite, {strangers[0]!r} for one"
+        )
+    sides = {row["class_id"]: named.get(labels.key(row["class_name"]), "unused") for row in classes}
+    missing = {"train", "test"} - set(sides.values())
+    if missing:
+        raise WorkError(f"split.file: {path} has no {min(missing)} classes")
+    return sides
+
+
+def _listed(path: Path) -> Iterator[tuple[str, str]]:
+    try:
+        if path.is_dir():
+            for side in SIDES:
+                for line in (path / f"{side}.list").read_text(encoding="utf-8").splitlines():
+                    if line.strip():
+                        yield line.split("/")[0], side
+            return
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for number, row in enumerate(csv.DictReader(file, strict=True), 2):
+                if row.get("split") not in SIDES or not row.get("class_name"):
+                    raise WorkError(f"split.file: {path}, line {number}: not class_name,split with {', '.join(SIDES)}")
+                yield row["class_name"], row["split"]
+    except FileNotFoundError as error:
+        raise WorkError(f"split.file: {error.filename} is not here") from None
+    except (csv.Error, UnicodeDecodeError, OSError) as error:
+        raise WorkError(f"split.file: {path} cannot be read: {error}") from None
 
 
 def _shares(sizes: Counter[str], total: int) -> dict[str, int]:
@@ -46,30 +96,6 @@ def _shares(sizes: Counter[str], total: int) -> dict[str, int]:
     for source in by_remainder[: total - sum(shares.values())]:
         shares[source] += 1
     return shares
-
-
-def _meet(classes: Sequence[Row], held_out: set[int], target: int, drawn: random.Random) -> set[int]:
-    """Swap classes of one source, the best swap first, until the clips held out are `target` or as near as swaps get."""
-    clips = {row["class_id"]: row["clips"] for row in classes}
-    source = {row["class_id"]: row["source"] for row in classes}
-    held = set(held_out)
-    gap = target - sum(clips[number] for number in held)
-    while gap:
-        # By source and size, one candidate each: what matters of a class here is how many clips it has.
-        inside = _one_of_each(sorted(held), source, clips, drawn)
-        outside = _one_of_each(sorted(set(clips) - held), source, clips, drawn)
-        pairs = [(leave, enter) for leave in inside for enter in outside if source[leave] == source[enter]]
-        best = min(pairs, key=lambda pair: abs(gap - clips[pair[1]] + clips[pair[0]]), default=None)
-        if best is None or abs(gap - clips[best[1]] + clips[best[0]]) >= abs(gap):
-            break
-        held = held - {best[0]} | {best[1]}
-        gap -= clips[best[1]] - clips[best[0]]
-    return held
-
-
-def _one_of_each(ids: list[int], source: dict[int, str], clips: dict[int, int], drawn: random.Random) -> list[int]:
-    drawn.shuffle(ids)
-    return list({(source[number], clips[number]): number for number in ids}.values())
 
 
 def _check_expected(rows: Sequence[Row], settings: Split) -> None:
@@ -87,13 +113,12 @@ def _say(rows: Sequence[Row], settings: Split) -> None:
     for row in rows:
         clips[row["split"]] += row["clips"]
     classes = Counter(row["split"] for row in rows)
-    parts = [f"{name} {classes[name]} classes, {clips[name]:,} clips" for name in ("train", "test")]
+    parts = [f"{name} {classes[name]} classes, {clips[name]:,} clips" for name in (*SIDES, "unused") if classes[name]]
     print("split: " + "; ".join(parts))
     target = settings.target_clips
-    if target is not None and clips["test"] != target.test:
-        print(
-            f"split: target of {target.test:,} test clips missed by {clips['test'] - target.test:+,}: no swap is nearer"
-        )
+    if settings.by == "target" and target is not None and clips["test"] != target.test:
+        missed = clips["test"] - target.test
+        print(f"split: target of {target.test:,} test clips missed by {missed:+,}: no choice of classes is nearer")
 
 
 def _say_shared_scenes(side: dict[int, str]) -> None:
@@ -104,4 +129,4 @@ def _say_shared_scenes(side: dict[int, str]) -> None:
             seen.setdefault(f"{row['source']}/{row['video_id']}", set()).add(side[row["class_id"]])
     shared = sum(len(sides) > 1 for sides in seen.values())
     if shared:
-        print(f"split: {shared:,} source videos have clips of train and of test classes (scenes shared by classes)")
+        print(f"split: {shared:,} source videos have clips of classes on different sides (scenes shared by classes)")

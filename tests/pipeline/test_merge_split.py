@@ -16,7 +16,7 @@ from pipeline.merge import (
     number_classes,
 )
 from pipeline.params import Merge, Split, SplitCounts
-from pipeline.split import choose
+from pipeline.split import choose, read_lists
 from tests.pipeline.draw import steady, write_video
 
 KINDS = {"kinetics400": "kinetics400", "tinyvirat": "tinyvirat", "own": "folder"}
@@ -26,7 +26,7 @@ def tube(clip_id, *labels, scene="scene"):
     return clip(clip_id, *labels, source="tinyvirat", video_id=scene)
 
 
-def clip(clip_id, *labels, source="kinetics400", video_id=None, sha256=None, rank=0, quota=None):
+def clip(clip_id, *labels, source="kinetics400", video_id=None, sha256=None, rank=0, quota=None, seconds=(None, None)):
     return {
         "clip_id": clip_id,
         "source": source,
@@ -38,6 +38,8 @@ def clip(clip_id, *labels, source="kinetics400", video_id=None, sha256=None, ran
         "sha256": sha256 or clip_id,
         "rank": rank,
         "quota": quota,
+        "start_s": seconds[0],
+        "end_s": seconds[1],
     }
 
 
@@ -178,6 +180,76 @@ def test_a_virat_scene_may_serve_many_classes():
     assert set(merged([tube("a", "walk"), tube("b", "talk")]).values()) == {"ok"}
 
 
+def test_seconds_shared_by_two_clips_of_a_video_are_one_clip():
+    rows = [
+        clip("a", "run", video_id="v", seconds=(0, 10), rank=0),
+        clip("b", "run", video_id="v", seconds=(8, 18), rank=1),
+        clip("c", "run", video_id="v", seconds=(10, 20), rank=2),
+        clip("d", "run", video_id="w", seconds=(0, 10), rank=3),
+    ]
+    drop_repeats(rows, names_of(rows), KINDS)
+    assert outcome(rows) == {"a": "ok", "b": "duplicate", "c": "ok", "d": "ok"}
+    assert rows[1]["error_detail"] == "it shares seconds with a"
+
+
+def test_the_same_seconds_under_two_labels_are_lost_both():
+    rows = [
+        clip("a", "run", video_id="v", seconds=(0, 10), rank=0),
+        clip("b", "jump", video_id="v", seconds=(2, 12), rank=1),
+        clip("c", "jump", video_id="v", seconds=(20, 30), rank=2),
+    ]
+    drop_repeats(rows, names_of(rows), KINDS)
+    assert outcome(rows) == {"a": "conflicting_label", "b": "conflicting_label", "c": "ok"}
+    assert rows[0]["error_detail"] == "the same seconds are labelled jump and run"
+
+
+def test_spellings_of_one_label_are_one_class():
+    rows = [clip(str(n), label) for n, label in enumerate(["Swim ", "swim", "swim", "cafe\u0301", "caf\u00e9"])]
+    assert {name.name for name in names_of(rows).values()} == {"swim", "caf\u00e9"}
+
+
+def names_of(rows):
+    return assign_classes(rows, KINDS, Merge("label_sets", 118, None))
+
+
+@given(st.data())
+@settings(deadline=None, max_examples=60)
+def test_each_clip_is_kept_lost_or_spare_once_and_ids_are_stable(data):
+    """Arbitrary manifests: nothing vanishes, classes are dense, order does not matter, no video has two classes."""
+    rows = []
+    for number in range(data.draw(st.integers(1, 25))):
+        start = data.draw(st.integers(0, 30))
+        rows.append(
+            clip(
+                f"c{number}",
+                data.draw(st.sampled_from(["run", "jump", "Jump", "swim"])),
+                video_id=data.draw(st.sampled_from("uvwxyz")),
+                sha256=data.draw(st.sampled_from("0123456789abcdef")),
+                rank=number,
+                quota=data.draw(st.sampled_from([None, 2, 5])),
+                seconds=(start, start + 10),
+            )
+        )
+    orders = [rows, data.draw(st.permutations(rows))]
+    results = []
+    for order in orders:
+        copies = [dict(row) for row in order]
+        classes = names_of(copies)
+        drop_repeats(copies, classes, KINDS)
+        fill_quotas(copies, classes)
+        kept = [row for row in copies if row["status"] == "ok"]
+        numbers = number_classes((classes[row["clip_id"]] for row in kept), ["kinetics400"])
+        assert sorted(numbers.values()) == list(range(len(numbers)))
+        by_video, contents = {}, [row["sha256"] for row in kept]
+        for row in kept:
+            by_video.setdefault(row["video_id"], set()).add(numbers[classes[row["clip_id"]]])
+        assert all(len(found) == 1 for found in by_video.values())
+        assert len(contents) == len(set(contents))
+        results.append((sorted(outcome(copies).items()), {name.name: n for name, n in numbers.items()}))
+    assert results[0] == results[1]
+    assert len(results[0][0]) == len(rows)
+
+
 def test_another_number_of_classes_than_expected_stops_with_counts_and_the_param(project):
     for name in ("a", "b", "c"):
         write_video(project.root / f"clips/{name}/x.mp4", steady(ord(name) - 60, 10))
@@ -270,3 +342,57 @@ def test_the_seed_decides_and_nothing_else():
     rows = classes([30] * 100)
     assert draw(rows, seed=1) == draw(rows, seed=1)
     assert len({frozenset(draw(rows, seed=seed)) for seed in range(5)}) == 5
+
+
+def test_a_given_list_decides(tmp_path):
+    rows = [
+        {"class_id": n, "source": "own", "clips": 5, "class_name": name}
+        for n, name in enumerate(["A b", "c", "d", "e"])
+    ]
+    (tmp_path / "lists.csv").write_text("class_name,split\na  B,train\nc,val\nd,test\n")
+    assert read_lists(tmp_path / "lists.csv", rows) == {0: "train", 1: "val", 2: "test", 3: "unused"}
+    for side, text in (("train", "A b/clip1\nA b/clip2\n"), ("val", "c\n"), ("test", "d/x_000001\n\n")):
+        (tmp_path / f"{side}.list").write_text(text)
+    assert read_lists(tmp_path, rows) == {0: "train", 1: "val", 2: "test", 3: "unused"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class_name,split\na,train\na,test\n", "class 'a' is in train and in test"),
+        ("class_name,split\na,train\nz,test\n", "1 classes are not in the composite, 'z' for one"),
+        ("class_name,split\na,train\n", "has no test classes"),
+        ("class_name,split\na,held out\n", "line 2: not class_name,split"),
+        ("name\na\n", "line 2: not class_name,split"),
+    ],
+)
+def test_a_list_that_makes_no_sense_is_refused(tmp_path, text, said):
+    rows = [{"class_id": n, "source": "own", "clips": 5, "class_name": name} for n, name in enumerate("ab")]
+    (tmp_path / "lists.csv").write_text(text)
+    with pytest.raises(WorkError) as caught:
+        read_lists(tmp_path / "lists.csv", rows)
+    assert said in str(caught.value)
+
+
+def test_a_given_list_goes_all_the_way_into_the_shards(project):
+    for n, name in enumerate("abcd"):
+        write_video(project.root / f"clips/{name}/x.mp4", steady(20 + n, 10))
+    (project.root / "lists.csv").write_text("class_name,split\na,train\nb,val\nc,test\n")
+    project.set(split__by="file", split__file="lists.csv")
+    project.run("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
+    found = {row["class_name"]: row["split"] for row in project.rows("shards").values()}
+    assert found == {"a": "train", "b": "val", "c": "test"}
+    assert sorted(path.name for path in (project.root / "data/shards").glob("*.tar")) == [
+        "test-000000.tar",
+        "train-000000.tar",
+        "val-000000.tar",
+    ]
+
+
+def test_a_class_whose_clips_all_failed_is_no_class_and_one_clip_is_enough(project):
+    write_video(project.root / "clips/single/x.mp4", steady(20, 10))
+    write_video(project.root / "clips/other/x.mp4", steady(21, 10))
+    (project.root / "clips/lost").mkdir()
+    (project.root / "clips/lost/x.mp4").write_bytes(b"no video")
+    project.run("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
+    assert {row["class_name"] for row in project.rows("shards").values()} == {"single", "other"}

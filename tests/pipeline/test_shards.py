@@ -1,7 +1,9 @@
 """Shards: the same bytes whatever the number of workers, readable by anyone, and anything wrong in them is found."""
 
+import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -10,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import webdataset
+import yaml
 
 from common.errors import WorkError
 from pipeline.params import Shard
@@ -46,7 +49,7 @@ def test_one_and_two_workers_write_the_same_bytes(built, tmp_path):
     other = build(tmp_path, workers=2)
     files = sorted(path.relative_to(built.root) for path in (built.root / "data/shards").iterdir())
     files += sorted(path.relative_to(built.root) for path in (built.root / "manifests").iterdir())
-    assert len(files) == 3 + 8
+    assert len(files) == 3 + 1 + 8  # shards, their card, manifests
     for path in files:
         if path.stem == "resize":  # decode_s is measured
             one, two = built.rows("resize"), other.rows("resize")
@@ -214,7 +217,7 @@ def test_verify_counts_what_is_there(inside):
     assert (metrics["clips"], metrics["classes"], metrics["problems"]) == (12, 3, 0)
     assert metrics["train"]["clips"] + metrics["test"]["clips"] == 12
     assert (metrics["train"]["classes"], metrics["test"]["classes"]) == (2, 1)
-    assert metrics["clips_per_class"] == {"min": 4, "max": 4}
+    assert metrics["clips_per_class"] == {"min": 4, "median": 4, "max": 4}
     assert metrics["frozen_clips"] == metrics["black_clips"] == 0
     assert metrics["bytes"] == sum(path.stat().st_size for path in (inside.root / "data/shards").glob("*.tar"))
 
@@ -297,3 +300,53 @@ def test_webp_shards_are_lossless_and_named_so(here):
     with tarfile.open(row["shard"]) as tar:
         assert "own-a-x.webp" in tar.getnames()
     assert read_strip(project.rows("resize")["own-a-x"]["path"]).shape == (100, 64, 64, 3)
+
+
+# Other people's tools
+
+
+def test_hugging_face_datasets_reads_the_folder_by_its_card(built, tmp_path):
+    datasets = pytest.importorskip("datasets")
+    rows = built.rows("shards")
+    for split in ("train", "test"):
+        found = datasets.load_dataset(str(built.root / "data/shards"), split=split, cache_dir=str(tmp_path / "cache"))
+        assert {sample["__key__"] for sample in found} == {n for n, row in rows.items() if row["split"] == split}
+        sample = found[0]
+        picture = np.asarray(sample["jpg"].convert("RGB"))
+        assert picture.reshape(100, 64, 64, 3).shape == (100, 64, 64, 3)
+        assert sample["json"]["class_id"] == int(sample["cls"]) == rows[sample["__key__"]]["class_id"]
+
+
+def test_the_card_says_what_is_there(built):
+    card = (built.root / "data/shards/README.md").read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    assert [file["split"] for file in head["configs"][0]["data_files"]] == ["train", "test"]
+    assert "12 clips of 3 classes; 100 frames at 10 FPS, 64x64." in card
+    for path in (built.root / "data/shards").glob("*.tar"):
+        assert f"| {path.name} | `{hashlib.sha256(path.read_bytes()).hexdigest()}` |" in card
+
+
+def test_shards_are_copied_to_a_url(inside, tmp_path):
+    inside.set(shard__copy_to=tmp_path.as_uri() + "/copy")
+    try:
+        inside.run("shard")
+    finally:
+        inside.set(shard__copy_to=None)
+    for path in (*inside.root.glob("data/shards/*"), inside.root / "manifests/shards.parquet"):
+        assert (tmp_path / "copy" / path.relative_to(inside.root)).read_bytes() == path.read_bytes()
+
+
+def test_the_same_bytes_whatever_python_hashes(built, tmp_path):
+    """Sets and dicts of another order must not show."""
+    for seed in ("1", "2"):
+        root = tmp_path / seed
+        shutil.copytree(built.root, root)
+        for made in (*root.glob("data/shards/*"), *root.glob("manifests/*s.parquet")):
+            if made.stem not in ("resize", "download"):
+                made.unlink()
+        for stage in ("merge", "split", "shard"):
+            process = type(built)(root).popen(stage, env={"PYTHONHASHSEED": seed})
+            assert process.wait(120) == 0, process.stderr.read()
+    one, two = ({p.name: p.read_bytes() for p in (tmp_path / seed).glob("data/shards/*")} for seed in "12")
+    assert one == two
+    assert one == {path.name: path.read_bytes() for path in built.root.glob("data/shards/*")}
