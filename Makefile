@@ -38,7 +38,8 @@ train-stage2:  ## small ViT with Shifted Patch Tokenization, from scratch, on Ti
 train-stage3:  ## masked autoencoder + memory-augmented network for few-shot recognition
 evaluate:  ## few-shot accuracy on the held-out classes
 
-report: evaluate  ## reports/results.html
+report: dataset  ## reports/dataset.html; reports/results.html, with what has been trained so far
+	$(BIN)/python -m pipeline report
 	$(BIN)/python -m training report
 
 all: setup  ## every stage

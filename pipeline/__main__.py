@@ -17,6 +17,7 @@ STAGES = {
     "shard": "filmstrips into WebDataset tars with byte offsets",
     "verify": "decode every sample of every shard and hold it against the manifests",
     "stats": "print the funnel and the losses by reason",
+    "report": "write reports/dataset.html: the dataset in one page",
     "retry": "try again what failed for reasons that may have passed",
 }
 
