@@ -36,11 +36,14 @@ def parser() -> argparse.ArgumentParser:
     made["download"].add_argument("--dry-run", action="store_true", help="say what would be fetched; fetch lists only")
     made["download"].add_argument("--refill", action="store_true", help="fetch again what keep_raw: false has dropped")
     show = stages.add_parser(
-        "show", help="contact sheet of a clip or a class", description="Contact sheet as a picture."
+        "show",
+        help="contact sheet of a clip, a class, or the losses of one kind",
+        description="Contact sheet as a picture.",
     )
     what = show.add_mutually_exclusive_group(required=True)
     what.add_argument("clip_id", nargs="?", metavar="CLIP_ID", help="the clip whose ticks to show")
     what.add_argument("--class", dest="class_name", metavar="NAME", help="show clips of this class instead")
+    what.add_argument("--failures", metavar="CODE", help="show what was lost for this reason, such as decode_error")
     show.add_argument("-o", "--out", type=Path, required=True, help="picture to write, .png or .jpg")
     corpus = stages.add_parser("corpus", help="switch params.yaml to sample, full, or a mirror")
     corpus.add_argument("corpus", metavar="sample|full|PATH|URL")
@@ -55,6 +58,8 @@ def main() -> None:
 
         if arguments.class_name is not None:
             show.show_class(arguments.class_name, arguments.out)
+        elif arguments.failures is not None:
+            show.show_failures(arguments.failures, arguments.out)
         else:
             show.show_clip(arguments.clip_id, arguments.out)
     elif arguments.stage == "corpus":

@@ -58,7 +58,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             _column("labels", _TEXTS, "the publisher's labels of the clip"),
             _column("in_minikinetics200", _BOOL, "the video is on MiniKinetics-200's lists"),
             _column("url", _TEXT, "where the bytes came from; `archive#member` for a file in an archive"),
-            _PATH,
+            _column("path", _TEXT, "the file as it came, also of failed clips if there is one"),
             _BYTES,
             _column("sha256", _TEXT, "digest of the file's content"),
             _column("precut", _BOOL, "the file holds just the clip; else `start_s` to `end_s` of it are wanted"),
@@ -172,6 +172,67 @@ PURPOSE = {
 }
 
 
+RECIPES = {
+    "Which clips failed, and why? (DuckDB)": (
+        "sql",
+        """
+SELECT source, error, count(*) AS clips, any_value(clip_id || ': ' || error_detail) AS example
+FROM 'manifests/clips.parquet' WHERE status = 'failed' GROUP BY ALL ORDER BY clips DESC
+""",
+    ),
+    "How many clips has each class, and in which split? (DuckDB)": (
+        "sql",
+        """
+SELECT class_name, split, clips FROM 'manifests/splits.parquet' ORDER BY clips DESC, class_name
+""",
+    ),
+    "Which clips of the test split are on MiniKinetics-200's lists? (DuckDB)": (
+        "sql",
+        """
+SELECT clip_id, class_name FROM 'manifests/shards.parquet' JOIN 'manifests/clips.parquet' USING (clip_id, class_name)
+WHERE split = 'test' AND in_minikinetics200
+""",
+    ),
+    "What became of one video? (pandas)": (
+        "python",
+        """
+import pandas
+clips = pandas.read_parquet("manifests/download.parquet").merge(
+    pandas.read_parquet("manifests/clips.parquet")[["clip_id", "status", "error_detail"]], on="clip_id", suffixes=("", "_now"))
+print(clips[clips.video_id == clips.video_id.iloc[0]][["clip_id", "start_s", "status_now", "error_detail_now"]])
+""",
+    ),
+    "Which classes lost most of what was wanted? (pandas)": (
+        "python",
+        """
+import pandas
+rows = pandas.read_parquet("manifests/download.parquet").query("status != 'spare'")
+print(rows.assign(label=rows.labels.str[0], lost=rows.status == "failed").groupby("label").lost.mean().nlargest(10))
+""",
+    ),
+    "One clip's frames by byte offset, with nothing but a file handle": (
+        "python",
+        """
+import cv2, numpy, pandas
+row = pandas.read_parquet("manifests/shards.parquet").iloc[0]
+with open(row.shard, "rb") as shard:
+    shard.seek(row.offset)
+    strip = cv2.imdecode(numpy.frombuffer(shard.read(row.length), "u1"), cv2.IMREAD_COLOR_RGB)
+frames = strip.reshape(-1, strip.shape[1], strip.shape[1], 3)
+print(row.clip_id, frames.shape)
+""",
+    ),
+    "The test split as a Hugging Face dataset": (
+        "python",
+        """
+import datasets
+test = datasets.load_dataset("data/shards", split="test")
+print(test[0]["__key__"], test[0]["json"]["class_name"], test[0]["jpg"].size)
+""",
+    ),
+}
+
+
 def path_of(name: str) -> Path:
     """The file of manifest `name`."""
     return MANIFESTS / f"{name}.parquet"
@@ -214,7 +275,7 @@ def write(name: str, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def dictionary() -> str:
-    """manifests/README.md: the data dictionary, from the schemas."""
+    """manifests/README.md: the data dictionary, from the schemas, and recipes."""
     parts = [
         "# Manifests\n",
         "One parquet file per stage (zstd), one row per clip (per class in `classes` and `splits`), sorted by id.",
@@ -225,6 +286,10 @@ def dictionary() -> str:
         parts += [f"## {name}.parquet\n", PURPOSE[name] + "\n", "| column | type | meaning |", "|---|---|---|"]
         parts += [f"| `{field.name}` | {_type_name(field.type)} | {_doc(field)} |" for field in schema]
         parts.append("")
+    parts.append("# Recipes\n")
+    parts.append("From the project's folder. Each is run by a test.\n")
+    for question, (language, recipe) in RECIPES.items():
+        parts += [f"{question}\n", f"```{language}", recipe.strip(), "```\n"]
     return "\n".join(parts)
 
 

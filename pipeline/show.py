@@ -1,7 +1,9 @@
-"""show: a contact sheet of a clip, or of a class, as a picture to look at."""
+"""show: a contact sheet of a clip, of a class, or of what was lost for one reason, as a picture to look at."""
 
+import textwrap
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pyarrow.compute as pc
@@ -9,14 +11,18 @@ from numpy.typing import NDArray
 
 from common.errors import ParamError, WorkError
 from common.files import write_bytes
-from pipeline import manifests, params
+from pipeline import funnel, manifests, params
+from pipeline.failures import ClipError, Failure
 from pipeline.manifests import Row
 from pipeline.store import read
 from pipeline.video import filmstrip
+from pipeline.video.container import open_video
+from pipeline.video.picture import to_picture
 
 _SCALE = 2  # 64 pixels are small on a screen
 _CAPTION = 26
 _COLUMNS = 10
+_GLIMPSES = 5
 _STEP = 3  # ticks between the frames of a class sheet: close enough to see movement
 _INK, _PAPER, _GREY = (30, 30, 30), (255, 255, 255), (150, 150, 150)
 
@@ -62,6 +68,61 @@ def show_class(name: str, out: Path, clips: int = 6) -> None:
         ]
     _write(out, _grid(cells))
     print(f"{out}: {len(rows)} clips of {name!r}, one a line")
+
+
+def show_failures(code: str, out: Path, clips: int = 12) -> None:
+    """Write one line for each of the first `clips` clips lost for the reason `code`: id, detail, what can be seen of it.
+
+    Raises:
+        ParamError: there is no such code.
+        WorkError: nothing was lost for this reason.
+    """
+    if code not in set(Failure):
+        raise ParamError(f"--failures {code}: must be one of {', '.join(Failure)}")
+    tables = funnel.read()
+    latest = tables[list(tables)[-1] if "clips" not in tables else "clips"]
+    rows = [row for row in latest if row["error"] == code]
+    if not rows:
+        raise WorkError(f"no clip was lost as {code}: `python -m pipeline stats` lists the losses")
+    raw = {row["clip_id"]: row["path"] for row in tables["download"]}
+    strips = {row["clip_id"]: row for row in tables.get("resize", ()) if row["status"] == "ok"}
+    size = params.load().resize.size
+    lines = []
+    for row in rows[:clips]:
+        frames = (
+            _frames(strips[row["clip_id"]], size) if row["clip_id"] in strips else _glimpses(raw[row["clip_id"]], size)
+        )
+        lines.append(np.hstack([_story(row), *(_cell(frame, "", "") for frame in frames[:_GLIMPSES])]))
+    width = max(line.shape[1] for line in lines)
+    padded = [np.pad(line, ((0, 0), (0, width - line.shape[1]), (0, 0)), constant_values=255) for line in lines]
+    _write(out, np.vstack(padded))
+    print(f"{out}: {len(lines)} of {len(rows)} clips lost as {code}, one a line")
+
+
+def _glimpses(path: str | None, size: int) -> list[NDArray[np.uint8]]:
+    """The first frames, a few ticks apart, that come out of a file in whatever state; none if none do."""
+    frames: list[NDArray[np.uint8]] = []
+    if path is None or not Path(path).exists():
+        return frames
+    try:
+        with open_video(path) as (container, stream):
+            for number, frame in enumerate(container.decode(stream)):
+                if number % _STEP == 0:
+                    frames.append(to_picture(frame, size, size))
+                if len(frames) == _GLIMPSES:
+                    break
+    except (ClipError, av.FFmpegError, ValueError):
+        pass  # that is why it is here
+    return frames
+
+
+def _story(row: Row) -> NDArray[np.uint8]:
+    """What is known of a lost clip, as a picture as tall as a cell."""
+    panel = np.full((_SCALE * 64 + _CAPTION + 4, 420, 3), _PAPER, np.uint8)
+    lines = [row["clip_id"][:60], *textwrap.wrap(str(row["error_detail"]).encode("ascii", "replace").decode(), 60)]
+    for number, text in enumerate(lines[:8]):
+        cv2.putText(panel, text, (6, 18 + 16 * number), cv2.FONT_HERSHEY_SIMPLEX, 0.38, _INK, 1, cv2.LINE_AA)
+    return panel
 
 
 def _find(name: str, clip_id: str) -> Row:

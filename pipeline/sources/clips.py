@@ -146,6 +146,7 @@ def to_row(
         row["key"] = digest("download", row["sha256"], clip.precut, clip.start_s, clip.end_s)
     else:
         row["key"] = digest("download", clip.clip_id, outcome.error, outcome.error_detail)
+        row["path"] = str(arrival.path) if arrival and arrival.path.is_file() else None
     return row
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import webdataset
 import yaml
 
 from common.errors import WorkError
+from pipeline.manifests import RECIPES
 from pipeline.params import Shard
 from pipeline.shard import plan
 from tests.conftest import make_project
@@ -254,6 +256,8 @@ def test_show_draws_a_clip_and_a_class(built):
         (["--class", "nothing", "-o", "a.png"], 1, "no class is named 'nothing'"),
         (["--class", "class 1", "-o", "a.txt"], 2, "ends in .png or .jpg"),
         (["--class", "class 1"], 2, "-o"),
+        (["--failures", "nonsense", "-o", "a.png"], 2, "must be one of not_found, "),
+        (["--failures", "duplicate", "-o", "a.png"], 1, "no clip was lost as duplicate"),
     ],
 )
 def test_show_says_what_is_wrong(built, arguments, code, said):
@@ -261,6 +265,23 @@ def test_show_says_what_is_wrong(built, arguments, code, said):
     assert result.returncode == code
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_show_draws_what_was_lost_as_far_as_it_can_be_seen(project):
+    clips = project.root / "clips"
+    for number in range(3):
+        write_video(clips / f"c{number}/a.mp4", steady(20 + number, 10))
+    write_video(clips / "c0/short.mp4", steady(5, 10))
+    (clips / "c1/page.mp4").write_text("<html>")
+    (clips / "c1/copy.mp4").write_bytes((clips / "c1/a.mp4").read_bytes())
+    project.run(*STAGES)
+    for code, dark in (("too_short", True), ("unreadable_container", False), ("duplicate", True)):
+        result = project.call("show", "--failures", code, "-o", "lost.png")
+        assert result.returncode == 0, result.stderr
+        assert "1 of 1 clips" in result.stdout
+        picture = cv2.imread(str(project.root / "lost.png"))
+        assert (picture.shape[1] > 500) == dark  # frames beside the text, where there are any
+        assert (picture[:, :420] < 100).any()
 
 
 def test_stats_prints_the_funnel_and_the_losses(here):
@@ -350,3 +371,16 @@ def test_the_same_bytes_whatever_python_hashes(built, tmp_path):
     one, two = ({p.name: p.read_bytes() for p in (tmp_path / seed).glob("data/shards/*")} for seed in "12")
     assert one == two
     assert one == {path.name: path.read_bytes() for path in built.root.glob("data/shards/*")}
+
+
+@pytest.mark.parametrize("question", RECIPES)
+def test_recipes_run(built, tmp_path, question):
+    language, recipe = RECIPES[question]
+    if language == "sql":
+        recipe = f"import duckdb\nprint(duckdb.sql({recipe!r}).fetchall() is not None)"
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", recipe], cwd=built.root, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
