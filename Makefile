@@ -7,10 +7,10 @@ export PYTHONPATH := $(CURDIR)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow bench bench-video format lint typecheck lock clean
+.PHONY: test test-slow bench bench-video bench-composite format lint typecheck lock clean
 
 help:  ## this list
-	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 setup: .venv/.synced  ## .venv with exactly the pinned packages, DVC's settings
 
@@ -51,10 +51,13 @@ test: setup  ## the whole suite
 test-slow: setup  ## the heavier checks
 	$(BIN)/python -m pytest -m slow
 
-bench: bench-video  ## all benchmarks
+bench: bench-video bench-composite  ## all benchmarks
 
 bench-video: setup  ## videos to filmstrips, against ffmpeg, OpenCV and, where installed, decord and torchcodec
 	$(BIN)/python -m benchmarks.video
+
+bench-composite: setup  ## merge, split, shard and verify at full size (4 GB of disk)
+	$(BIN)/python -m benchmarks.composite
 
 format: setup  ## ruff, in place
 	$(BIN)/ruff format .

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.manifests import Row
 
 TICKS, NEAR = 4, 8  # frames that a fingerprint looks at; bits of its 256 that near-duplicates may differ in
+EXAMPLES = 20  # pairs that are named
 _FLAT = 6  # grey levels; a picture with less contrast says nothing
 _CHUNK = 256
 
@@ -53,8 +54,9 @@ def fingerprint(pictures: NDArray[np.uint8]) -> bytes | None:
     return np.packbits(small[:, :, 1:] > small[:, :, :-1]).tobytes()
 
 
-def near(prints: Mapping[str, Mapping[str, bytes]]) -> list[tuple[str, str]]:
-    """Pairs of clips on different sides whose fingerprints are almost the same, by side and clip_id."""
+def near(prints: Mapping[str, Mapping[str, bytes]]) -> tuple[int, list[tuple[str, str]]]:
+    """How many pairs of clips on different sides have almost the same fingerprint, and the first few of them."""
+    count = 0
     pairs: list[tuple[str, str]] = []
     for one, other in combinations(sorted(prints), 2):
         if not prints[one] or not prints[other]:
@@ -66,8 +68,11 @@ def near(prints: Mapping[str, Mapping[str, bytes]]) -> list[tuple[str, str]]:
             differ = np.bitwise_count(block[..., 0] ^ right[None, :, 0]).astype(np.int16)
             for word in range(1, TICKS):
                 differ += np.bitwise_count(block[..., word] ^ right[None, :, word])
-            pairs += [(ids[begin + row], others[column]) for row, column in np.argwhere(differ <= NEAR).tolist()]
-    return pairs
+            alike = np.argwhere(differ <= NEAR)
+            count += len(alike)
+            room = EXAMPLES - len(pairs)
+            pairs += [(ids[begin + row], others[column]) for row, column in alike[:room].tolist()]
+    return count, pairs
 
 
 def _bits(prints: Mapping[str, bytes], ids: Sequence[str]) -> NDArray[np.uint64]:

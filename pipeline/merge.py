@@ -57,7 +57,7 @@ def assign_classes(rows: list[Row], kinds: Mapping[str, str], settings: Merge) -
     spelled = _spelled(usable, labels.read_aliases(Path(settings.aliases) if settings.aliases else labels.ALIASES))
     multi = [row for row in spelled if kinds[row["source"]] == "tinyvirat"]
     if settings.class_rule == "label_sets":
-        names = label_set_classes(multi, settings.label_sets)
+        names = _label_sets(multi, settings)
     elif settings.class_rule == "first_label":
         names = {row["clip_id"]: _single(row) for row in multi}
     else:
@@ -77,6 +77,22 @@ def _spelled(rows: Iterable[Row], aliases: Mapping[str, str]) -> list[Row]:
 
 def _single(row: Row) -> ClassName:
     return ClassName(row["source"], row["labels"][0], (row["labels"][0],))
+
+
+def _label_sets(rows: Sequence[Row], settings: Merge) -> dict[str, ClassName]:
+    """`label_set_classes`, with as many classes as `label_sets` says where the number of classes matters.
+
+    Clips that no kept set covers make classes of their own; for each of these one rare set less is kept.
+    """
+    names = label_set_classes(rows, settings.label_sets)
+    kept = settings.label_sets
+    while settings.expected_classes is not None and len(set(names.values())) > settings.label_sets and kept > 1:
+        kept -= 1
+        names = label_set_classes(rows, kept)
+    if kept < settings.label_sets:
+        single = len(set(names.values())) - kept
+        print(f"merge: the {kept} most frequent label sets, and {single} labels whose clips none of them covers")
+    return names
 
 
 def label_set_classes(rows: Iterable[Row], kept: int) -> dict[str, ClassName]:

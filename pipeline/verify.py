@@ -50,18 +50,16 @@ def main() -> None:
             bar.update(len(by_shard[task.clip_id]))
     strangers = {path.as_posix() for path in SHARDS.glob("*.tar")} - by_shard.keys()
     problems += [f"{path}: in no manifest" for path in sorted(strangers)]
-    alike = leaks.near(prints)
-    write_json(METRICS / "dataset.json", _metrics(rows, by_shard, looks, len(alike), len(problems)))
+    alike, examples = leaks.near(prints)
+    write_json(METRICS / "dataset.json", _metrics(rows, by_shard, looks, alike, len(problems)))
     if problems:
         shown = "\n  ".join(sorted(problems)[:_SHOWN])
         raise WorkError(f"{len(problems)} problems in the shards; run `dvc repro -s -f shard`. They are:\n  {shown}")
     print(f"verify: {len(rows):,} clips in {len(by_shard)} shards are what the manifests say")
     print("verify: no clip, content or YouTube video is on two sides of the split")
     if alike:
-        one, other = alike[0]
-        print(
-            f"verify: {len(alike):,} pairs of clips on different sides look almost the same, {one} and {other} for one"
-        )
+        named = ", ".join(f"{one} and {other}" for one, other in examples[:3])
+        print(f"verify: {alike:,} pairs of clips on different sides look almost the same: {named}")
 
 
 def check_shard(task: tuple[str, Sequence[Row], int, int]) -> dict[str, Any]:

@@ -48,8 +48,8 @@ def test_the_same_clip_coded_anew_is_found_and_others_are_not():
     copy = fingerprint(np.clip(again.astype(int) * 0.9 + 10, 0, 255).astype(np.uint8))
     train = {name: mark for name, mark in prints.items() if int(name[4:]) < 20}
     test = {name: mark for name, mark in prints.items() if int(name[4:]) >= 20}
-    assert near({"train": train, "test": test, "val": {}}) == []
-    assert near({"train": train, "test": test | {"copy": copy}}) == [("copy", "clip7")]
+    assert near({"train": train, "test": test, "val": {}}) == (0, [])
+    assert near({"train": train, "test": test | {"copy": copy}}) == (1, [("copy", "clip7")])
 
 
 def test_flat_clips_have_no_fingerprint():

@@ -65,6 +65,23 @@ def test_label_sets_on_an_example_worked_by_hand():
     assert (names["ct"], names["tc"], names["cr"]) == ("walk", "talk", "carry")
 
 
+def test_where_the_number_of_classes_matters_it_is_met():
+    rows = [
+        *[tube(f"w{n}", "walk") for n in range(5)],
+        *[tube(f"wt{n}", "talk", "walk") for n in range(4)],
+        *[tube(f"t{n}", "talk") for n in range(3)],
+        tube("cr", "carry", "run"),
+    ]
+    free = assign_classes(rows, KINDS, Merge("label_sets", 3, None))
+    assert {name.name for name in free.values()} == {"walk", "talk + walk", "talk", "carry"}
+    fixed = assign_classes(rows, KINDS, Merge("label_sets", 3, 3))
+    assert {name.name for name in fixed.values()} == {
+        "walk",
+        "talk",
+        "carry",
+    }  # one set is kept, two labels stand alone
+
+
 def test_label_sets_ties_go_by_name_and_order_of_labels_does_not_matter():
     rows = [tube("1", "b", "a"), tube("2", "a", "b"), tube("3", "d"), tube("4", "d"), tube("5", "c"), tube("6", "c")]
     names = label_set_classes(rows, kept=2)
