@@ -33,6 +33,11 @@ REPO = Path(__file__).resolve().parents[1]
 SHARED_DATA = (REPO / os.environ.get("SHARED_DATA", "../shared")).resolve()
 KINETICS, TINYVIRAT, SETS = 12_098, 12_829, 160
 STAGES = ("merge", "split", "shard", "verify")
+# What a process is told of its child's size begins with its own: so a small one asks.
+_MEASURE = (
+    "import os, sys; pid = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ); _, status, usage = os.wait4(pid, 0);"
+    "print(end=str(usage.ru_maxrss)); sys.exit(os.waitstatus_to_exitcode(status))"
+)
 Row = dict[str, Any]
 
 
@@ -165,16 +170,14 @@ def run(root: Path, command: list[str]) -> tuple[float, float, str]:
     """Wall seconds and megabytes at the peak of the largest of its processes, and what it printed."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     start = time.monotonic()
-    with tempfile.TemporaryFile("w+") as said:
-        environment = os.environ | {"PYTHONPATH": str(root), "PATH": path}
-        process = subprocess.Popen(command, cwd=root, env=environment, stdout=said)
-        _, status, usage = os.wait4(process.pid, 0)
-        seconds = time.monotonic() - start
-        said.seek(0)
-        text = said.read()
-    if status:
-        raise SystemExit(f"{json.dumps(command)} failed:\n{text}")
-    return seconds, usage.ru_maxrss / 1024, text
+    environment = os.environ | {"PYTHONPATH": str(root), "PATH": path}
+    measured = [sys.executable, "-S", "-c", _MEASURE, *command]
+    done = subprocess.run(measured, cwd=root, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    seconds = time.monotonic() - start
+    if done.returncode:
+        raise SystemExit(f"{json.dumps(command)} failed:\n{done.stdout}")
+    text, _, memory = done.stdout.rpartition("\n")
+    return seconds, int(memory) / 1024, f"{text}\n" if text else ""
 
 
 if __name__ == "__main__":

@@ -70,7 +70,8 @@ def _classify(
     torch.manual_seed(settings.seed)
     model = create_model(settings.model, **(dict(settings.overrides) | {"classes": len(names)})).to(pick_device())
     assert isinstance(model, Classifier)
-    model.encoder.load_state_dict(autoencoder.encoder.state_dict())
+    learnt = autoencoder.encoder.state_dict()
+    model.encoder.load_state_dict({key: learnt[key] for key in model.encoder.state_dict()})
     truth = _labels(data.rows, names)
 
     def loss_of(generator: Generator) -> Tensor:

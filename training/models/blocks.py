@@ -1,6 +1,6 @@
 """The transformer block: pre-norm self-attention and a two-layer perceptron, with stochastic depth."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +28,7 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(B, N, D) -> (B, N, D)"""
-        bias: Tensor | None = self.qkv.bias
-        if self.q_bias is not None and self.v_bias is not None:
-            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
-        qkv = F.linear(tokens, self.qkv.weight, bias)
-        q, k, v = qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k, v = self._split(tokens)
         if self.temperature is None:
             mixed = F.scaled_dot_product_attention(q, k, v)
         else:
@@ -40,6 +36,22 @@ class Attention(nn.Module):
             mixed = F.scaled_dot_product_attention(q * self.temperature, k, v, attn_mask=~itself, scale=1.0)
         out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def weights(self, tokens: Tensor) -> Tensor:
+        """How much each token attends to each other, (B, N, D) -> (B, heads, N, N); rows add up to 1."""
+        q, k, _ = self._split(tokens)
+        scale = (tokens.shape[2] / self.heads) ** -0.5 if self.temperature is None else self.temperature
+        scores = q @ k.transpose(2, 3) * scale
+        if self.temperature is not None:
+            scores = scores.masked_fill(torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device), -torch.inf)
+        return scores.softmax(3)
+
+    def _split(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        bias: Tensor | None = self.qkv.bias
+        if self.q_bias is not None and self.v_bias is not None:
+            bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
+        qkv = F.linear(tokens, self.qkv.weight, bias)
+        return qkv.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
 class DropPath(nn.Module):
@@ -84,6 +96,29 @@ class Block(nn.Module):
         tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
         out: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
         return out
+
+
+class FactorisedBlock(nn.Module):
+    """Divided attention (TimeSformer, arXiv 2102.05095): along time at each place, then within each moment, then the MLP."""
+
+    def __init__(self, times: int, dim: int, heads: int, **options: Any) -> None:
+        super().__init__()
+        self.times = times
+        self.space = Block(dim, heads, **options)
+        self.norm = nn.LayerNorm(dim, eps=options.get("eps", 1e-6))
+        self.time = Attention(dim, heads, options.get("bias", "full"))
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, N, D) -> (B, N, D), tokens ordered by time, as many at each moment."""
+        if tokens.shape[1] % self.times:
+            raise ValueError("factorised attention needs the same places at each moment: mask tubes")
+        batch = len(tokens)
+        moments = tokens.unflatten(1, (self.times, -1))
+        lines = moments.transpose(1, 2).flatten(0, 1)  # (B S, T, D)
+        lines = lines + self.space.drop_path(self.time(self.norm(lines)))
+        frames = lines.unflatten(0, (batch, -1)).transpose(1, 2).flatten(0, 1)  # (B T, S, D)
+        out: Tensor = self.space(frames)
+        return out.unflatten(0, (batch, self.times)).flatten(1, 2)
 
 
 def initialise(module: nn.Module) -> None:

@@ -4,6 +4,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from training.models.cubes import Grid
 
@@ -35,6 +36,20 @@ def sinusoid_1d(tokens: int, dim: int) -> Tensor:
     column = torch.arange(dim, dtype=torch.float64)
     angles = torch.arange(tokens, dtype=torch.float64).unsqueeze(1) / 10000.0 ** (2 * (column // 2) / dim)
     return torch.where(column % 2 == 0, angles.sin(), angles.cos()).float()
+
+
+def stretch(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Positions (times * side * side, D) of one grid for another: bicubic in space, linear in time."""
+    if old == new:
+        return table
+    dim = table.shape[1]
+    frames = table.reshape(old[0], old[1], old[1], dim).permute(0, 3, 1, 2)
+    if old[1] != new[1]:
+        frames = F.interpolate(frames, size=(new[1], new[1]), mode="bicubic", align_corners=False)
+    lines = frames.permute(2, 3, 1, 0).flatten(0, 1)  # (side * side, D, times)
+    if old[0] != new[0]:
+        lines = F.interpolate(lines, size=new[0], mode="linear", align_corners=False)
+    return lines.permute(2, 0, 1).reshape(-1, dim)
 
 
 class FixedPositions(nn.Module):
@@ -79,10 +94,14 @@ class JointPositions(nn.Module):
         return self.table
 
 
-def positions(kind: str, grid: Grid, dim: int) -> nn.Module:
-    """The table that a preset names: `sincos_3d`, `sincos_1d`, `separable` or `joint`."""
-    if kind == "sincos_3d":
-        return FixedPositions(sine_cosine_3d(grid, dim))
-    if kind == "sincos_1d":
-        return FixedPositions(sinusoid_1d(grid.tokens, dim))
+def positions(kind: str, grid: Grid, dim: int, origin: tuple[int, int] | None = None) -> nn.Module:
+    """The table that a preset names: `sincos_3d`, `sincos_1d`, `separable` or `joint`.
+
+    Fixed tables are stretched from the grid `origin` (times, side) that weights were trained on, if that was another.
+    """
+    if kind in ("sincos_3d", "sincos_1d"):
+        times, side = origin or (grid.times, grid.side)
+        trained = Grid(times, side, 1, 1)
+        table = sine_cosine_3d(trained, dim) if kind == "sincos_3d" else sinusoid_1d(trained.tokens, dim)
+        return FixedPositions(stretch(table, (times, side), (grid.times, grid.side)))
     return {"separable": SeparablePositions, "joint": JointPositions}[kind](grid, dim)

@@ -7,7 +7,9 @@ _PAPER_ENCODER = {
     **{"dim": 192, "depth": 9, "heads": 12, "mlp_ratio": 2.0, "bias": "none"},
     **{"tokenizer": "spt", "class_token": True, "final_norm": False},
 }
+_IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 _VIDEOMAE = {
+    **_IMAGENET,
     **{"num_frames": 16, "image_size": 224, "tubelet": 2, "patch": 16, "bias": "no_key", "positions": "sincos_1d"},
     **{"decoder_positions": "sincos_1d", "decoder_depth": 4, "decoder_bias": False, "target": "per_channel"},
 }

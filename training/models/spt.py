@@ -14,11 +14,12 @@ from torch.nn import functional as F
 
 from training.models.cubes import Grid, blank, cut, pick
 
-COPIES = 5
 
+def shifted_copies(video: Tensor, shift: int, copies_wanted: int = 5) -> Tensor:
+    """(B, C, T, H, W) -> (B, 5 C, T, H, W): the video, then moved right-down, left-down, right-up, left-up by `shift`.
 
-def shifted_copies(video: Tensor, shift: int) -> Tensor:
-    """(B, C, T, H, W) -> (B, 5 C, T, H, W): the video, then moved right-down, left-down, right-up, left-up by `shift`."""
+    With 7 copies, also one frame later and one frame earlier; what moves in from outside is zero.
+    """
     height, width = video.shape[-2:]
     padded = F.pad(video, (shift, shift, shift, shift))
     copies = [video]
@@ -26,24 +27,27 @@ def shifted_copies(video: Tensor, shift: int) -> Tensor:
         for right in (1, -1):
             top, left = shift - down * shift, shift - right * shift
             copies.append(padded[..., top : top + height, left : left + width])
+    if copies_wanted == 7:
+        longer = F.pad(video, (0, 0, 0, 0, 1, 1))
+        copies += [longer[:, :, :-2], longer[:, :, 2:]]
     return torch.cat(copies, 1)
 
 
 class ShiftedPatchTokenization(nn.Module):
     """Tokens of a video with their surroundings; the same calls as `CubeEmbedding`."""
 
-    def __init__(self, grid: Grid, dim: int) -> None:
+    def __init__(self, grid: Grid, dim: int, copies: int = 5, *, blank_masked: bool = True) -> None:
         super().__init__()
-        self.grid = grid
-        values = COPIES * grid.cube_values
+        self.grid, self._copies, self._blank = grid, copies, blank_masked
+        values = copies * grid.cube_values
         self.norm = nn.LayerNorm(values)
         self.proj = nn.Linear(values, dim)
 
     def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
         """(B, 3, T, H, W) -> (B, N, D), or (B, K, D) for the tokens `visible` (B, K), blind to all other tokens' pixels."""
-        if visible is not None:
+        if visible is not None and self._blank:
             mask = torch.ones(len(video), self.grid.tokens, dtype=torch.bool, device=video.device)
             video = blank(video, mask.scatter(1, visible, False), self.grid)
-        cubes = cut(shifted_copies(video, self.grid.patch // 2), self.grid.tubelet, self.grid.patch)
+        cubes = cut(shifted_copies(video, self.grid.patch // 2, self._copies), self.grid.tubelet, self.grid.patch)
         out: Tensor = self.proj(self.norm(cubes if visible is None else pick(cubes, visible)))
         return out
