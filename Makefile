@@ -7,7 +7,7 @@ export PYTHONPATH := $(CURDIR)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow bench bench-video bench-composite format lint typecheck lock clean
+.PHONY: test test-slow bench bench-video bench-composite bench-models format lint typecheck lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -51,13 +51,16 @@ test: setup  ## the whole suite
 test-slow: setup  ## the heavier checks
 	$(BIN)/python -m pytest -m slow
 
-bench: bench-video bench-composite  ## all benchmarks
+bench: bench-video bench-composite bench-models  ## all benchmarks
 
 bench-video: setup  ## videos to filmstrips, against ffmpeg, OpenCV and, where installed, decord and torchcodec
 	$(BIN)/python -m benchmarks.video
 
 bench-composite: setup  ## merge, split, shard and verify at full size (4 GB of disk)
 	$(BIN)/python -m benchmarks.composite
+
+bench-models: setup  ## a pre-training step against transformers' VideoMAE
+	$(BIN)/python -m benchmarks.models
 
 format: setup  ## ruff, in place
 	$(BIN)/ruff format .

@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import sys
+from pathlib import Path
 
 from common import command
 
@@ -24,13 +25,35 @@ def parser() -> argparse.ArgumentParser:
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
     for name, purpose in STAGES.items():
         stages.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml.")
+    latents = stages.add_parser(
+        "export-latents",
+        help="what an encoder makes of every clip, to parquet or npy",
+        description="One latent a clip, by clip_id. By default of the autoencoder that `pretrain` has trained.",
+    )
+    latents.add_argument(
+        "-o", "--out", type=Path, required=True, help=".parquet, or .npy with the ids in .json beside it"
+    )
+    latents.add_argument("--model", help="a named model; with it, --weights")
+    latents.add_argument("--weights", help="path or URL of a checkpoint: ours, MAE-ST's, VideoMAE's or Hugging Face's")
+    latents.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the model's config"
+    )
+    latents.add_argument("--layer", type=int, default=-1, help="output of this block, from 0; -1: the last, normalised")
+    latents.add_argument("--tokens", action="store_true", help="every token instead of their mean")
+    latents.add_argument("--stride", type=int, default=4, help="ticks between frames")
+    latents.add_argument("--split", choices=("train", "val", "test"), help="clips of this split alone")
     return top
 
 
 def main() -> None:
     """Run the stage that the command line names; torch is imported only now, so `--help` is instant."""
-    stage = parser().parse_args().stage
-    importlib.import_module(f"training.{stage}").main()
+    arguments = parser().parse_args()
+    if arguments.stage == "export-latents":
+        from training import latents
+
+        latents.run(arguments)
+    else:
+        importlib.import_module(f"training.{arguments.stage}").main()
 
 
 if __name__ == "__main__":

@@ -54,6 +54,9 @@ class ModelConfig:
     head_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        _ = self.grid  # the cubes tile the video
+        if self.decoder_dim % self.decoder_heads:
+            raise ValueError(f"decoder_dim {self.decoder_dim} does not split into {self.decoder_heads} heads")
         if self.dim % self.heads:
             raise ValueError(f"dim {self.dim} does not split into {self.heads} heads")
         if self.decoder_positions == "shared" and self.decoder_dim != self.dim:

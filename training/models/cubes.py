@@ -52,10 +52,15 @@ class Grid:
         return self.tubelet * self.patch * self.patch * 3
 
     def check(self, video: Tensor) -> None:
-        """Raises ValueError unless `video` is (B, 3, num_frames, image_size, image_size)."""
+        """Raises ValueError unless `video` is (B, 3, num_frames, image_size, image_size), all of it numbers.
+
+        The values are looked at on the processor only: on a GPU the look would cost more than it is worth.
+        """
         wanted = (3, self.num_frames, self.image_size, self.image_size)
         if video.dim() != 5 or tuple(video.shape[1:]) != wanted:
             raise ValueError(f"a video of shape {tuple(video.shape)}: must be (B, {', '.join(map(str, wanted))})")
+        if video.device.type == "cpu" and not torch.compiler.is_compiling() and not video.isfinite().all():
+            raise ValueError("the video holds values that are no numbers")
 
 
 def cut(video: Tensor, tubelet: int, patch: int) -> Tensor:

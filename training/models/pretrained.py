@@ -196,14 +196,3 @@ def _huggingface_config(config: ModelConfig) -> dict[str, Any]:
         "decoder_intermediate_size": int(config.decoder_dim * config.mlp_ratio),
         "norm_pix_loss": config.target == "per_channel",
     }
-
-
-def read_state(path: Path) -> dict[str, Tensor]:
-    """The weights in one of our own checkpoint files; raises as `read_checkpoint`."""
-    content = read_checkpoint(path)
-    if content.get("format") != FORMAT:
-        raise WorkError(
-            f"{path} has a layout that is not known here: it has keys {', '.join(map(str, list(content)[:5]))}"
-        )
-    state: dict[str, Tensor] = content["model"]
-    return state
