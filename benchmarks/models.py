@@ -42,7 +42,7 @@ SHAPES = {
     ),
     "VideoMAE-S, 16x112x112": Shape(
         "videomae_small",
-        2,
+        8,
         0.9,
         {"num_frames": 16, "image_size": 112, "tubelet": 2, "patch": 16, "dim": 384, "depth": 12, "heads": 6}
         | {"decoder_dim": 192, "decoder_depth": 4, "decoder_heads": 3},
@@ -61,23 +61,24 @@ def theirs(shape: Shape, device: str, attention: str) -> tuple[nn.Module, Callab
     from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
     given = shape.config
-    config = VideoMAEConfig(
-        image_size=given["image_size"],
-        patch_size=given["patch"],
-        num_frames=given["num_frames"],
-        tubelet_size=given["tubelet"],
-        hidden_size=given["dim"],
-        num_hidden_layers=given["depth"],
-        num_attention_heads=given["heads"],
-        intermediate_size=4 * given["dim"],
-        decoder_hidden_size=given["decoder_dim"],
-        decoder_num_hidden_layers=given["decoder_depth"],
-        decoder_num_attention_heads=given["decoder_heads"],
-        decoder_intermediate_size=4 * given["decoder_dim"],
-        use_mean_pooling=False,
-        attn_implementation=attention,
-    )
-    model = VideoMAEForPreTraining(config).to(device).train()
+    fields: dict[str, Any] = {
+        "image_size": given["image_size"],
+        "patch_size": given["patch"],
+        "num_frames": given["num_frames"],
+        "tubelet_size": given["tubelet"],
+        "hidden_size": given["dim"],
+        "num_hidden_layers": given["depth"],
+        "num_attention_heads": given["heads"],
+        "intermediate_size": 4 * given["dim"],
+        "decoder_hidden_size": given["decoder_dim"],
+        "decoder_num_hidden_layers": given["decoder_depth"],
+        "decoder_num_attention_heads": given["decoder_heads"],
+        "decoder_intermediate_size": 4 * given["decoder_dim"],
+        "use_mean_pooling": False,
+        "attn_implementation": attention,
+    }
+    model: nn.Module = VideoMAEForPreTraining(VideoMAEConfig(**fields))
+    model = model.to(device).train()
     return model, lambda video, mask: model(video.transpose(1, 2), bool_masked_pos=mask).loss
 
 
@@ -106,13 +107,11 @@ def stepper(
     return run
 
 
-def methods(shape: Shape) -> dict[str, Callable[[], None]]:
-    """Everything that is compared on the processor."""
-    return {
-        "ours": stepper(ours(shape, "cpu"), shape, "cpu"),
-        "transformers, eager": stepper(theirs(shape, "cpu", "eager"), shape, "cpu"),
-        "transformers, sdpa": stepper(theirs(shape, "cpu", "sdpa"), shape, "cpu"),
-    }
+METHODS = {
+    "ours": lambda shape: ours(shape, "cpu"),
+    "transformers, eager": lambda shape: theirs(shape, "cpu", "eager"),
+    "transformers, sdpa": lambda shape: theirs(shape, "cpu", "sdpa"),
+}
 
 
 def main() -> None:
@@ -122,7 +121,8 @@ def main() -> None:
     parser.add_argument("--memory-of", nargs=2, metavar=("SHAPE", "METHOD"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory_of:
-        methods(SHAPES[arguments.memory_of[0]])[arguments.memory_of[1]]()
+        shape, method = SHAPES[arguments.memory_of[0]], METHODS[arguments.memory_of[1]]
+        stepper(method(shape), shape, "cpu")()
         print(_peak())
         return
     print(f"{machine()}, torch {torch.__version__}\n")
@@ -139,7 +139,8 @@ def _processor(rounds: int) -> list[Target]:
     torch.set_num_threads(1)
     rows, targets = [], []
     for label, shape in SHAPES.items():
-        seconds = side_by_side(methods(shape), rounds=rounds, label=label)
+        steps = {name: stepper(method(shape), shape, "cpu") for name, method in METHODS.items()}
+        seconds = side_by_side(steps, rounds=rounds, label=label)
         memory = {name: _memory(label, name) for name in seconds}
         for name, value in seconds.items():
             step = value / _STEPS

@@ -211,10 +211,10 @@ def test_the_prediction_has_one_row_per_masked_token():
 def test_a_few_clips_can_be_learnt_by_heart():
     torch.manual_seed(0)
     model = small(dim=96, depth=2, decoder_dim=96)
-    video = torch.randn(4, 3, 1, 2, 2).repeat_interleave(8, 2).repeat_interleave(32, 3).repeat_interleave(32, 4)
+    video = torch.randn(8, 3, 1, 2, 2).repeat_interleave(8, 2).repeat_interleave(32, 3).repeat_interleave(32, 4)
     optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
     generator = Generator().manual_seed(0)
-    mask = random_mask(4, model.config.grid, 0.5, generator)
+    mask = random_mask(8, model.config.grid, 0.5, generator)
     losses = []
     for _ in range(100):
         loss = model(video, mask).loss
