@@ -8,7 +8,7 @@ from torch import Generator
 from common.errors import ParamError, WorkError
 from training.models import MAE, Classifier, create_model, export_pretrained, load_pretrained
 from training.models.blocks import Attention
-from training.models.cubes import Grid, cut, paste
+from training.models.cubes import Grid, cut, cut_some, paste, pick
 from training.models.mann import MANN
 from training.models.masking import frame_mask, random_mask, running_cells, tube_mask
 from training.models.spt import shifted_copies
@@ -142,6 +142,8 @@ def test_factorised_attention_stays_in_its_line_and_moment():
 def test_cutting_and_pasting_gives_the_video_back():
     video = torch.arange(2 * 3 * 4 * 16 * 16.0).reshape(2, 3, 4, 16, 16)
     assert torch.equal(paste(cut(video, 2, 8), Grid(4, 16, 2, 8)), video)
+    index = torch.tensor([[0, 3, 7], [1, 2, 4]])
+    assert torch.equal(cut_some(video, 2, 8, index), pick(cut(video, 2, 8), index))
 
 
 @pytest.mark.parametrize(

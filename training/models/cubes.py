@@ -65,10 +65,23 @@ class Grid:
 
 def cut(video: Tensor, tubelet: int, patch: int) -> Tensor:
     """(B, C, T, H, W) -> (B, N, tubelet * patch * patch * C); a cube's values in order frame, row, column, colour."""
+    return _blocks(video, tubelet, patch).flatten(4).flatten(1, 3)
+
+
+def cut_some(video: Tensor, tubelet: int, patch: int, index: Tensor) -> Tensor:
+    """`pick(cut(video, ...), index)`, (B, C, T, H, W) and (B, K) -> (B, K, ...), copying no cube but those."""
+    blocks = _blocks(video, tubelet, patch)
+    rows, columns = blocks.shape[2:4]
+    clips = torch.arange(len(video), device=video.device).unsqueeze(1)
+    time, place = index // (rows * columns), index % (rows * columns)
+    return blocks[clips, time, place // columns, place % columns].flatten(2)
+
+
+def _blocks(video: Tensor, tubelet: int, patch: int) -> Tensor:
+    """A view of (B, C, T, H, W) as (B, times, rows, columns, tubelet, patch, patch, C)."""
     batch, channels, frames, height, width = video.shape
     cubes = video.reshape(batch, channels, frames // tubelet, tubelet, height // patch, patch, width // patch, patch)
-    cubes = cubes.permute(0, 2, 4, 6, 3, 5, 7, 1)
-    return cubes.reshape(batch, -1, tubelet * patch * patch * channels)
+    return cubes.permute(0, 2, 4, 6, 3, 5, 7, 1)
 
 
 def paste(cubes: Tensor, grid: Grid) -> Tensor:
@@ -93,8 +106,8 @@ class CubeEmbedding(nn.Module):
 
     def forward(self, video: Tensor, visible: Tensor | None = None) -> Tensor:
         """(B, 3, T, H, W) -> (B, N, D), or (B, K, D) for the tokens `visible` (B, K)."""
-        cubes = cut(video, self.grid.tubelet, self.grid.patch)
-        out: Tensor = self.proj(cubes if visible is None else pick(cubes, visible))
+        size = self.grid.tubelet, self.grid.patch
+        out: Tensor = self.proj(cut(video, *size) if visible is None else cut_some(video, *size, visible))
         return out
 
 

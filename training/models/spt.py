@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.cubes import Grid, blank, cut, pick
+from training.models.cubes import Grid, blank, cut, cut_some
 
 
 def shifted_copies(video: Tensor, shift: int, copies_wanted: int = 5) -> Tensor:
@@ -48,6 +48,7 @@ class ShiftedPatchTokenization(nn.Module):
         if visible is not None and self._blank:
             mask = torch.ones(len(video), self.grid.tokens, dtype=torch.bool, device=video.device)
             video = blank(video, mask.scatter(1, visible, False), self.grid)
-        cubes = cut(shifted_copies(video, self.grid.patch // 2, self._copies), self.grid.tubelet, self.grid.patch)
-        out: Tensor = self.proj(self.norm(cubes if visible is None else pick(cubes, visible)))
+        copies, size = shifted_copies(video, self.grid.patch // 2, self._copies), (self.grid.tubelet, self.grid.patch)
+        cubes = cut(copies, *size) if visible is None else cut_some(copies, *size, visible)
+        out: Tensor = self.proj(self.norm(cubes))
         return out

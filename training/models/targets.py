@@ -3,36 +3,12 @@
 Cubes are (..., frames * patch * patch * 3), colours last.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 _EPS = 1e-6
-
-
-def _per_patch(cubes: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation over pixels and colours together, eps inside the root (MAE-ST)."""
-    mean = cubes.mean(-1, keepdim=True)
-    return mean, (cubes.var(-1, keepdim=True) + _EPS).sqrt()
-
-
-def _per_channel(cubes: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each colour apart, eps outside the root (VideoMAE)."""
-    colours = cubes.unflatten(-1, (-1, 3))
-    mean, deviation = colours.mean(-2, keepdim=True), colours.var(-2, keepdim=True).sqrt() + _EPS
-    return tuple(value.expand_as(colours).flatten(-2) for value in (mean, deviation))  # type: ignore[return-value]
-
-
-def _pixels(cubes: Tensor) -> tuple[Tensor, Tensor]:
-    return torch.zeros_like(cubes[..., :1]), torch.ones_like(cubes[..., :1])
-
-
-_STATISTICS: dict[str, Callable[[Tensor], tuple[Tensor, Tensor]]] = {
-    "pixels": _pixels,
-    "per_patch": _per_patch,
-    "per_channel": _per_channel,
-}
 
 
 def standardise(video: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -49,11 +25,27 @@ def unstandardise(video: Tensor, mean: Sequence[float], std: Sequence[float]) ->
 
 def to_target(cubes: Tensor, kind: str) -> Tensor:
     """Pixels of the cubes -> what the model should predict."""
-    mean, deviation = _STATISTICS[kind](cubes)
-    return (cubes - mean) / deviation
+    if kind == "pixels":
+        return cubes
+    values, mean, deviation = _statistics(cubes, kind)
+    return ((values - mean) / deviation).flatten(-2)
 
 
 def to_pixels(prediction: Tensor, cubes: Tensor, kind: str) -> Tensor:
     """A prediction -> pixels, with mean and deviation of the true `cubes`, which a normalised prediction leaves open."""
-    mean, deviation = _STATISTICS[kind](cubes)
-    return prediction * deviation + mean
+    if kind == "pixels":
+        return prediction
+    values, mean, deviation = _statistics(cubes, kind)
+    return (prediction.view_as(values) * deviation + mean).flatten(-2)
+
+
+def _statistics(cubes: Tensor, kind: str) -> tuple[Tensor, Tensor, Tensor]:
+    """The cubes as (..., values, groups), with mean and deviation of each group.
+
+    `per_patch`: pixels and colours are one group, eps inside the root (MAE-ST). `per_channel`: each colour is one, eps
+    outside the root (VideoMAE).
+    """
+    apart = kind == "per_channel"
+    values = cubes.unflatten(-1, (-1, 3 if apart else 1))
+    variance, mean = torch.var_mean(values, -2, keepdim=True)
+    return values, mean, variance.sqrt() + _EPS if apart else (variance + _EPS).sqrt()
