@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,7 @@ def download(section: Section) -> dict[str, Any]:
         "noplaylist": True,
         "playlist_items": "1",
         "cachedir": False,
+        "js_runtimes": {"deno": {}, "node": {}, "bun": {}, "quickjs": {}},  # YouTube wants one; whichever is there
         "logger": _Silence(),
         "noprogress": True,
         **section.options,
@@ -180,5 +181,7 @@ def _status(error: BaseException) -> int | None:
 class _Silence:
     """yt-dlp's output, unheard: what matters comes as an exception."""
 
-    debug: Callable[[str], None]
-    debug = info = warning = error = staticmethod(lambda message: None)
+    def debug(self, message: str) -> None:
+        """Nothing."""
+
+    info = warning = error = debug

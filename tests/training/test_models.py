@@ -186,7 +186,8 @@ def test_the_loss_is_that_of_the_masked_tokens(loss, target):
     assert out.loss.item() == pytest.approx(wanted.mean().item(), rel=1e-4)
 
 
-def test_half_precision_and_compiled_runs_agree_with_plain_ones():
+@pytest.mark.parametrize("backend", ["aot_eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def test_half_precision_and_compiled_runs_agree_with_plain_ones(backend):
     torch.manual_seed(0)
     model = small().eval()
     video = torch.randn(2, 3, 8, 64, 64)
@@ -197,7 +198,7 @@ def test_half_precision_and_compiled_runs_agree_with_plain_ones():
             half = model(video, mask)
         assert half.loss.item() == pytest.approx(plain.loss.item(), rel=2e-2)
         assert (half.prediction.float() - plain.prediction).abs().max() < 0.05 * plain.prediction.abs().max()
-        compiled = torch.compile(model, backend="aot_eager")(video, mask)
+        compiled = torch.compile(model, backend=backend)(video, mask)
     assert torch.allclose(compiled.prediction, plain.prediction, atol=1e-5)
     assert compiled.loss.item() == pytest.approx(plain.loss.item(), rel=1e-5)
 
