@@ -33,6 +33,8 @@ from pipeline.sources.youtube import WATCH, YouTube
 HOST = "https://s3.amazonaws.com/kinetics/400"
 REPLACEMENTS = f"{HOST}/replacement_for_corrupted_k400.tgz"
 _MEMBER = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6})_(\d{6})\.mp4", re.ASCII)
+_PART = re.compile(re.escape(HOST) + r"/(train|val|test)/[\w-][\w.-]*", re.ASCII)
+_ENOUGH = 3  # parts in a row that a host may fail to give, each after all its attempts
 _PASSING = (Failure.CONNECTION, Failure.TIMEOUT, Failure.RATE_LIMITED, Failure.TRUNCATED)
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 
@@ -130,14 +132,21 @@ class Kinetics400:
         intake = self._intake(wanted)
         fate = _Fate()
         for split in self._settings.kinetics_splits:
-            parts = self._parts(split)
-            for url in tqdm(parts, desc=f"{self.name} {split}", unit="part", disable=None):
+            lost = 0  # parts in a row
+            for url in tqdm(self._parts(split), desc=f"{self.name} {split}", unit="part", disable=None):
                 if intake.full:
                     break
                 try:
                     self._take(url, intake, fate.seen)
+                    lost = 0
                 except ClipError as error:
                     fate.troubled[split] = error
+                    lost += error.code in _PASSING
+                if lost == _ENOUGH:
+                    tqdm.write(
+                        f"{self.name}: {lost} parts in a row failed: the other parts of {split} wait for the next run"
+                    )
+                    break
             else:
                 fate.finished.add(split)
         self._repair(intake)
@@ -177,7 +186,16 @@ class Kinetics400:
         )
 
     def _parts(self, split: str) -> list[str]:
-        return self._hosts.read_text(f"{HOST}/{split}/k400_{split}_path.txt").split()
+        """The archives of a split, as the host lists them; nothing but archives of this host is ever opened.
+
+        Raises:
+            WorkError: the list names something else.
+        """
+        urls = self._hosts.read_text(f"{HOST}/{split}/k400_{split}_path.txt").split()
+        stranger = next((url for url in urls if not _PART.fullmatch(url)), None)
+        if stranger is not None:
+            raise WorkError(f"k400_{split}_path.txt of {self.name} is no list of parts: it holds {stranger[:80]!r}")
+        return urls
 
     def _rehearse(self, intake: Intake) -> list["_Leg"]:
         """The archives to stream, foretold: clips are dealt to parts at random, as the host has dealt them."""
@@ -187,7 +205,7 @@ class Kinetics400:
             dealt: list[list[str]] = [[] for _ in parts]
             ids = [clip_id for clip_id, clip in intake.clips.items() if clip.official_split == split]
             random.Random(f"rehearsal-{self._settings.seed}").shuffle(ids)
-            for number, clip_id in enumerate(ids):
+            for number, clip_id in enumerate(ids if parts else ()):
                 dealt[number % len(parts)].append(clip_id)
             needed = streamed = 0
             kept = 0.0

@@ -163,6 +163,48 @@ def test_one_source_alone_leaves_the_rows_of_the_others(host, undisturbed, monke
     assert host.project.call("download", "--only", "others").returncode == 2
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "file:///etc/passwd",
+        "https://elsewhere.example/part_0.tar.gz",
+        "https://s3.amazonaws.com/kinetics/400/train/../../../../etc/passwd",
+        "https://s3.amazonaws.com/kinetics/400/train/..",
+        "<html>",
+    ],
+)
+def test_a_list_of_parts_that_leads_elsewhere_is_refused(host, line):
+    host.files["/kinetics/400/train/k400_train_path.txt"] += f"{line}\n".encode()
+    for arguments in (["download"], ["download", "--dry-run"]):
+        done = host.project.call(*arguments)
+        assert done.returncode == 1
+        assert "k400_train_path.txt of kinetics400 is no list of parts" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_list_without_parts_is_a_plan_without_parts(host):
+    host.files["/kinetics/400/train/k400_train_path.txt"] = b""
+    done = host.project.call("download", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "about 0 of 0 parts" in done.stdout
+
+
+def test_a_host_that_is_down_is_not_asked_for_every_part(host, undisturbed, monkeypatch):
+    listing = "/kinetics/400/train/k400_train_path.txt"
+    few = host.files[listing]
+    host.files[listing] = few + b"".join(
+        few.splitlines(keepends=True)[0].replace(b"_0", b"_%d" % n) for n in range(3, 9)
+    )
+    for n in range(9):
+        host.trouble(f"/kinetics/400/train/part_{n}.tar.gz", *[Trouble(status=500)] * 4)
+    download(host, monkeypatch)
+    assert {row["error"] for row in host.project.rows("download").values()} == {"connection"}
+    assert len({path for path, _ in host.requests if "part_" in path}) == 3
+    host.troubles.clear()
+    host.files[listing] = few
+    assert download(host, monkeypatch) == undisturbed
+
+
 def test_a_list_that_is_a_web_page_is_one_line(host, monkeypatch):
     host.files["/kinetics/400/annotations/train.csv"] = b"<!DOCTYPE html><html><body>Sign in</body></html>"
     done = host.project.call("download")
