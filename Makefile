@@ -56,7 +56,7 @@ bench: bench-video bench-composite bench-models  ## all benchmarks
 bench-video: setup  ## videos to filmstrips, against ffmpeg, OpenCV and, where installed, decord and torchcodec
 	$(BIN)/python -m benchmarks.video
 
-bench-composite: setup  ## merge, split, shard and verify at full size (4 GB of disk)
+bench-composite: setup  ## merge, split, shard and verify at full size (11 GB of disk)
 	$(BIN)/python -m benchmarks.composite
 
 bench-models: setup  ## a pre-training step against transformers' VideoMAE

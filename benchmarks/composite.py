@@ -44,7 +44,7 @@ Row = dict[str, Any]
 def main() -> None:
     """Build a project of each size, run its stages, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--folder", type=Path, help="where to work (about 4 GB); by default a temporary folder")
+    parser.add_argument("--folder", type=Path, help="where to work (about 11 GB); by default a temporary folder")
     arguments = parser.parse_args()
     lines = []
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:

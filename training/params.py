@@ -27,7 +27,7 @@ class Pretrain:
     model: str
     overrides: dict[str, Any]
     stride: Positive
-    masking: Literal["random", "tube"]
+    masking: Literal["random", "tube", "frame"]
     ratio: Annotated[float, Range(0.01, 0.99)]
     optimiser: Optimiser
     seed: Count

@@ -3,6 +3,7 @@
 import torch
 from torch import Generator, Tensor
 
+from common.errors import ParamError
 from common.files import write_json
 from training import params
 from training.clips import Clips
@@ -33,7 +34,8 @@ def build(settings: Pretrain) -> MAE:
     """The freshly initialised autoencoder, the same for the same seed."""
     torch.manual_seed(settings.seed)
     model = create_model(settings.model, **settings.overrides)
-    assert isinstance(model, MAE), "pretrain.model names a classifier"
+    if not isinstance(model, MAE):
+        raise ParamError(f"params.yaml: pretrain.model is {settings.model}, a classifier: must be a masked autoencoder")
     return model
 
 

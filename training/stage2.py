@@ -8,7 +8,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from common.errors import WorkError
+from common.errors import ParamError, WorkError
 from common.files import write_json
 from training import params
 from training.clips import Clip, Clips
@@ -32,7 +32,8 @@ def main() -> None:
     names = sorted({clip.tinyvirat_labels[0] for clip in labelled})
     torch.manual_seed(settings.seed)
     autoencoder = create_model(settings.model, **settings.overrides).to(pick_device())
-    assert isinstance(autoencoder, MAE), "stage2.model names a classifier"
+    if not isinstance(autoencoder, MAE):
+        raise ParamError(f"params.yaml: stage2.model is {settings.model}, a classifier: must be a masked autoencoder")
     frames = autoencoder.config.num_frames
     train_rows = [clip for clip in labelled if clip.official_split != "test"]
     test_rows = [clip for clip in labelled if clip.official_split == "test"]

@@ -174,11 +174,3 @@ def failed_row(clip: Annotation, code: Failure, detail: str, *, quota: int | Non
     """The row of a clip that is lost before any of its bytes were looked at."""
     outcome = Outcome.failed(digest("download", clip.clip_id, code.value), ClipError(code, detail))
     return to_row(clip, outcome, None, quota=quota)
-
-
-def count_by(values: Iterable[str]) -> dict[str, int]:
-    """How often each value occurs, by name."""
-    counts: dict[str, int] = {}
-    for value in values:
-        counts[value] = counts.get(value, 0) + 1
-    return dict(sorted(counts.items()))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from common.errors import WorkError
 from training.models import create_model, export_pretrained, load_pretrained, remote
@@ -18,11 +18,6 @@ from training.models.positions import sinusoid_1d, stretch
 
 DIM, DEPTH, NARROW, SHALLOW = 48, 2, 24, 1
 SMALL = {"dim": DIM, "depth": DEPTH, "heads": 3, "decoder_dim": NARROW, "decoder_depth": SHALLOW, "decoder_heads": 3}
-
-
-def names(*stems: str, **sizes: tuple[int, ...]) -> dict[str, Tensor]:
-    """Random tensors by name."""
-    return {name: torch.randn(size) * 0.02 for name, size in sizes.items()}
 
 
 def linear(name: str, out: int, into: int, *, bias: bool = True) -> dict[str, tuple[int, ...]]:
