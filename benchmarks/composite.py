@@ -25,8 +25,8 @@ import yaml
 from tqdm import tqdm
 
 from benchmarks.measure import machine, table
-from pipeline import manifests
-from pipeline.sources.intake import quotas
+from pipeline.records import manifests
+from pipeline.sources.quotas import quotas
 from pipeline.video import filmstrip
 
 REPO = Path(__file__).resolve().parents[1]

@@ -12,12 +12,12 @@ from torch import Generator, Tensor
 
 from benchmarks.measure import machine, table
 from training.clips import Clips
-from training.loop import Run, train
+from training.data.in_memory import Resident
+from training.engine.loop import Run, train
+from training.engine.statistics import mean_ci95
 from training.models import MAE, create_model
 from training.models.masking import random_mask
 from training.params import Optimiser
-from training.resident import Resident
-from training.statistics import mean_ci95
 
 _SHAPE = {"num_frames": 8, "patch": 8, "depth": 3, "heads": 4}
 _RATIO, _STRIDE, _BATCH, _WAY, _SHOT = 0.8, 2, 16, 5, 5

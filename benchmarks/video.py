@@ -23,10 +23,11 @@ from tqdm import tqdm
 
 from benchmarks.footage import videos
 from benchmarks.measure import Target, UnableError, machine, pin, print_targets, side_by_side, table
-from pipeline import engine, stage
+from pipeline import runner
 from pipeline.params import Engine, Resample, Resize, Trim
 from pipeline.resample import resample
 from pipeline.resize import resize
+from pipeline.runner import per_clip
 from pipeline.trim import trim
 from pipeline.video.cut import ffmpeg_binary
 
@@ -180,12 +181,12 @@ def _scaling(path: Path, rounds: int) -> Target:
     """Wall time of 240 clips' resize on one worker and on two, start of the workers included."""
     row = _row(path) | trim(_row(path), _TRIM)
     row |= resample(row, _RESAMPLE)
-    tasks = [engine.Task(f"clip{number}", row | {"clip_id": f"clip{number}"}) for number in range(240)]
+    tasks = [runner.Task(f"clip{number}", row | {"clip_id": f"clip{number}"}) for number in range(240)]
     seconds: dict[int, list[float]] = {1: [], 2: []}
     for _ in tqdm(range(max(1, rounds // 3)), desc="workers", leave=False, disable=None):
         for workers, times in seconds.items():
             start = time.perf_counter()
-            for _ in engine.run(_resize, tasks, workers=workers):
+            for _ in runner.run(_resize, tasks, workers=workers):
                 pass
             times.append(time.perf_counter() - start)
     one, two = (statistics.median(times) for times in seconds.values())
@@ -198,7 +199,7 @@ def _resize(row: dict[str, Any]) -> dict[str, Any]:
 
 def _overhead() -> Target:
     """What a stage costs a clip beyond the clip's own work: reading, handing out, recording, writing the manifest."""
-    from pipeline import manifests
+    from pipeline.records import manifests
 
     count = 5_000
     row = {"source": "bench", "status": "ok", "attempts": 1, "path": "clip.mp4", "lead_in_s": 0.0, "duration_s": 1.0}
@@ -206,7 +207,7 @@ def _overhead() -> Target:
     settings = Engine(kind="local", workers=0, timeout_s=120, address="auto", store=None)
     start = time.perf_counter()
     with contextlib.redirect_stdout(io.StringIO()):
-        stage.run("resample", "trim", _nothing, version=0, params=_RESAMPLE, options=settings)
+        per_clip.run("resample", "trim", _nothing, version=0, params=_RESAMPLE, options=settings)
     milliseconds = (time.perf_counter() - start) / count * 1000
     return Target("a stage's own ms a clip, 5,000 clips", milliseconds, 2.0, "bound, ms", 1.0, faster=False)
 

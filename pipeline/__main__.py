@@ -16,6 +16,8 @@ STAGES = {
     "split": "hold out a fifth of the classes",
     "shard": "filmstrips into WebDataset tars with byte offsets",
     "verify": "decode every sample of every shard and hold it against the manifests",
+}
+TOOLS = {
     "stats": "print the funnel and the losses by reason",
     "report": "write reports/dataset.html: the dataset in one page",
     "retry": "try again what failed for reasons that may have passed",
@@ -30,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
         name: stages.add_parser(
             name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml."
         )
-        for name, purpose in STAGES.items()
+        for name, purpose in (STAGES | TOOLS).items()
     }
     made["download"].add_argument("--only", metavar="SOURCE", help="fetch this source alone")
     made["download"].add_argument("--dry-run", action="store_true", help="say what would be fetched; fetch lists only")
@@ -54,7 +56,7 @@ def main() -> None:
     """Run the stage that the command line names; its module is imported only now, so `--help` is instant."""
     arguments = parser().parse_args()
     if arguments.stage == "show":
-        from pipeline import show
+        from pipeline.tools import show
 
         if arguments.class_name is not None:
             show.show_class(arguments.class_name, arguments.out)
@@ -63,7 +65,7 @@ def main() -> None:
         else:
             show.show_clip(arguments.clip_id, arguments.out)
     elif arguments.stage == "corpus":
-        from pipeline.corpus import switch
+        from pipeline.tools.corpus import switch
 
         switch(arguments.corpus)
     elif arguments.stage == "download":
@@ -71,7 +73,8 @@ def main() -> None:
 
         download.main(only=arguments.only, dry_run=arguments.dry_run, refill=arguments.refill)
     else:
-        importlib.import_module(f"pipeline.{arguments.stage}").main()
+        folder = "pipeline.tools" if arguments.stage in TOOLS else "pipeline"
+        importlib.import_module(f"{folder}.{arguments.stage}").main()
 
 
 if __name__ == "__main__":

@@ -4,9 +4,12 @@ from itertools import pairwise
 
 from common.errors import ParamError, WorkError
 from common.files import sweep
-from pipeline import disk, manifests, params, sources, stage
-from pipeline.layout import MIRROR, RAW
-from pipeline.manifests import Row
+from common.paths import MIRROR, RAW
+from pipeline import params, sources
+from pipeline.fetch import disk
+from pipeline.records import manifests
+from pipeline.records.manifests import Row
+from pipeline.runner import per_clip
 
 
 def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False) -> None:
@@ -22,7 +25,7 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
     """
     settings = params.load()
     if settings.corpus == "sample" and sources.needs_hosts(settings):
-        from pipeline.drawn import build_mirror
+        from pipeline.sample import build_mirror
 
         build_mirror(MIRROR, workers=settings.engine.workers or None)
     chosen = sources.create(settings)
@@ -48,7 +51,7 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
     manifests.write("download", rows)
     spare = sum(row["status"] == "spare" for row in rows)
     print(f"download: {len(rows):,} clips annotated, {spare:,} spare")
-    stage.report("download", rows)
+    per_clip.report("download", rows)
 
 
 def _check_unique(rows: list[Row]) -> None:

@@ -7,10 +7,13 @@ from itertools import combinations
 from pathlib import Path
 
 from common.errors import WorkError
-from pipeline import labels, manifests, params, sources, stage
-from pipeline.failures import ClipError, Failure
-from pipeline.manifests import Row
+from pipeline import params, sources
+from pipeline.composite import labels
 from pipeline.params import Merge
+from pipeline.records import manifests
+from pipeline.records.failures import ClipError, Failure
+from pipeline.records.manifests import Row
+from pipeline.runner import per_clip
 
 _RULES = {
     "label_sets": "class = set of labels, the most frequent {kept} sets",
@@ -48,7 +51,7 @@ def main() -> None:
             row |= {"class_id": numbers[name], "class_name": name.name}
     manifests.write("clips", rows)
     manifests.write("classes", [_class_row(name, number, counts[number]) for name, number in numbers.items()])
-    stage.report("merge", rows)
+    per_clip.report("merge", rows)
 
 
 def assign_classes(rows: list[Row], kinds: Mapping[str, str], settings: Merge) -> dict[str, ClassName]:

@@ -4,10 +4,11 @@ from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
-from pipeline import params, stage
-from pipeline.failures import ClipError, Failure
-from pipeline.manifests import Row
+from pipeline import params
 from pipeline.params import Resample
+from pipeline.records.failures import ClipError, Failure
+from pipeline.records.manifests import Row
+from pipeline.runner import per_clip
 from pipeline.video.frames import shown_frames
 from pipeline.video.timeline import make_timeline
 
@@ -17,7 +18,7 @@ VERSION = 2
 def main() -> None:
     """Read trim.parquet, write resample.parquet; reads packet timestamps, decodes only where those cannot be trusted."""
     settings = params.load()
-    stage.run("resample", "trim", resample, version=VERSION, params=settings.resample, options=settings.engine)
+    per_clip.run("resample", "trim", resample, version=VERSION, params=settings.resample, options=settings.engine)
 
 
 def resample(row: Row, settings: Resample) -> dict[str, Any]:

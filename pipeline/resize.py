@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from common.files import write_bytes
-from pipeline import manifests, params, stage
-from pipeline.disk import hollow
-from pipeline.failures import TRANSIENT
-from pipeline.layout import FILMSTRIPS, RAW, TRIMMED
-from pipeline.manifests import Row
+from common.paths import FILMSTRIPS, RAW, TRIMMED
+from pipeline import params
+from pipeline.fetch.disk import hollow
 from pipeline.params import Resize
+from pipeline.records import manifests
+from pipeline.records.failures import TRANSIENT
+from pipeline.records.manifests import Row
+from pipeline.runner import per_clip
 from pipeline.video.container import open_video
 from pipeline.video.filmstrip import decode_ticks, encode
 
@@ -21,7 +23,7 @@ VERSION = 2
 def main() -> None:
     """Read resample.parquet, write resize.parquet and `data/filmstrips/`."""
     settings = params.load()
-    stage.run(
+    per_clip.run(
         "resize",
         "resample",
         resize,

@@ -16,13 +16,15 @@ from tqdm import tqdm
 
 from common.errors import WorkError
 from common.files import replacing, sweep, write_bytes
-from pipeline import card, engine, manifests, params, sources
-from pipeline.failures import ClipError
-from pipeline.layout import SHARDS
-from pipeline.ledger import file_digest
-from pipeline.manifests import SIDES, Row
+from common.paths import SHARDS
+from pipeline import params, runner, sources
+from pipeline.composite import card
 from pipeline.params import Shard
-from pipeline.store import Store, read
+from pipeline.records import manifests
+from pipeline.records.failures import ClipError
+from pipeline.records.manifests import SIDES, Row
+from pipeline.runner.ledger import file_digest
+from pipeline.runner.store import Store, read
 
 _DESCRIBED = ("clip_id", "source", "class_id", "class_name", "split", "official_split", "labels", "tinyvirat_labels")
 _PATIENCE_S = 3600.0  # for one shard
@@ -37,7 +39,7 @@ def main() -> None:
     SHARDS.mkdir(parents=True, exist_ok=True)
     sweep(SHARDS)
     tasks = [
-        engine.Task(str(path), (path, members, settings.resample.fps, settings.engine.store), len(members))
+        runner.Task(str(path), (path, members, settings.resample.fps, settings.engine.store), len(members))
         for path, members in plan(clips, settings.shard)
     ]
     rows: list[Row] = []
@@ -45,7 +47,7 @@ def main() -> None:
     bar = tqdm(desc="shard", total=sum(len(task.argument[1]) for task in tasks), unit="clip", disable=None)
     with (
         bar,
-        closing(engine.run(write_shard, tasks, workers=settings.engine.workers, timeout_s=_PATIENCE_S)) as answers,
+        closing(runner.run(write_shard, tasks, workers=settings.engine.workers, timeout_s=_PATIENCE_S)) as answers,
     ):
         for task, written in answers:
             if isinstance(written, ClipError):

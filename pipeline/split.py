@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from common.errors import WorkError
-from pipeline import labels, manifests, params, subsets
-from pipeline.manifests import SIDES, Row
+from pipeline import params
+from pipeline.composite import labels, subset_sum
 from pipeline.params import Split
+from pipeline.records import manifests
+from pipeline.records.manifests import SIDES, Row
 
 
 def main() -> None:
@@ -34,13 +36,13 @@ def choose(classes: Sequence[Row], settings: Split) -> set[int]:
     """Class ids to hold out: from each source in proportion, drawn by seed among the choices that meet the clip target."""
     drawn = random.Random(f"split-{settings.seed}")
     total = min(len(classes) - 1, max(1, round(len(classes) * settings.held_out)))
-    groups: dict[str, list[subsets.Member]] = {}
+    groups: dict[str, list[subset_sum.Member]] = {}
     for row in classes:
         groups.setdefault(row["source"], []).append((row["class_id"], row["clips"]))
     counts = _shares(Counter(row["source"] for row in classes), total)
     if settings.by == "random" or settings.target_clips is None:
-        return subsets.draw(groups, counts, drawn)
-    return subsets.meet(groups, counts, settings.target_clips.test, drawn)
+        return subset_sum.draw(groups, counts, drawn)
+    return subset_sum.meet(groups, counts, settings.target_clips.test, drawn)
 
 
 def read_lists(path: Path, classes: Sequence[Row]) -> dict[int, str]:

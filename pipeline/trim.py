@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline import params, stage
-from pipeline.layout import TRIMMED
-from pipeline.manifests import Row
+from common.paths import TRIMMED
+from pipeline import params
 from pipeline.params import Trim
+from pipeline.records.manifests import Row
+from pipeline.runner import per_clip
 from pipeline.video.cut import cut
 from pipeline.video.frames import shown_frames
 
@@ -16,7 +17,9 @@ VERSION = 2
 def main() -> None:
     """Read download.parquet, write trim.parquet and `data/trimmed/`."""
     settings = params.load()
-    stage.run("trim", "download", trim, version=VERSION, params=settings.trim, options=settings.engine, folder=TRIMMED)
+    per_clip.run(
+        "trim", "download", trim, version=VERSION, params=settings.trim, options=settings.engine, folder=TRIMMED
+    )
 
 
 def trim(row: Row, settings: Trim) -> dict[str, Any]:

@@ -15,10 +15,12 @@ from tqdm import tqdm
 
 from common.errors import WorkError
 from common.files import write_json
-from pipeline import engine, leaks, manifests, params, sources
-from pipeline.failures import ClipError
-from pipeline.layout import METRICS, SHARDS
-from pipeline.manifests import Row
+from common.paths import METRICS, SHARDS
+from pipeline import params, runner, sources
+from pipeline.composite import leaks
+from pipeline.records import manifests
+from pipeline.records.failures import ClipError
+from pipeline.records.manifests import Row
 from pipeline.video import filmstrip
 
 _SHOWN = 20  # problems printed; the first few say enough
@@ -33,13 +35,13 @@ def main() -> None:
     for row in rows:
         by_shard.setdefault(row["shard"], []).append(row)
     expected_shape = (settings.resample.frames, settings.resize.size)
-    tasks = [engine.Task(path, (path, members, *expected_shape), len(members)) for path, members in by_shard.items()]
+    tasks = [runner.Task(path, (path, members, *expected_shape), len(members)) for path, members in by_shard.items()]
     problems = _check_manifests(rows) + _check_leaks(rows, settings)
     looks: Counter[str] = Counter()
     prints: dict[str, dict[str, bytes]] = {side: {} for side in manifests.SIDES}
     bar = tqdm(desc="verify", total=len(rows), unit="clip", disable=None)
     with bar:
-        for task, found in engine.run(check_shard, tasks, workers=settings.engine.workers, timeout_s=3600):
+        for task, found in runner.run(check_shard, tasks, workers=settings.engine.workers, timeout_s=3600):
             if isinstance(found, ClipError):
                 problems.append(f"{task.clip_id}: {found.detail}")
                 continue

@@ -67,7 +67,8 @@ class Project:
         import importlib
 
         for stage in stages:
-            importlib.import_module(f"pipeline.{stage}").main()
+            folder = "pipeline.tools" if stage in ("stats", "report", "retry") else "pipeline"
+            importlib.import_module(f"{folder}.{stage}").main()
 
     def manifest(self, name: str) -> bytes | None:
         """A manifest's bytes; None if it is not there."""

@@ -13,6 +13,8 @@ STAGES = {
     "stage2": "small ViT with Shifted Patch Tokenization, from scratch, on TinyVIRAT",
     "stage3": "the autoencoder's encoder with a memory-augmented network on class episodes",
     "evaluate": "few-shot accuracy on the held-out classes",
+}
+TOOLS = {
     "report": "reports/results.html from the metrics",
 }
 
@@ -23,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m training", description="Shards in; checkpoints, metrics, figures out."
     )
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
-    for name, purpose in STAGES.items():
+    for name, purpose in (STAGES | TOOLS).items():
         stages.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml.")
     latents = stages.add_parser(
         "export-latents",
@@ -49,11 +51,12 @@ def main() -> None:
     """Run the stage that the command line names; torch is imported only now, so `--help` is instant."""
     arguments = parser().parse_args()
     if arguments.stage == "export-latents":
-        from training import latents
+        from training.tools import latents
 
         latents.run(arguments)
     else:
-        importlib.import_module(f"training.{arguments.stage}").main()
+        folder = "training.tools" if arguments.stage in TOOLS else "training"
+        importlib.import_module(f"{folder}.{arguments.stage}").main()
 
 
 if __name__ == "__main__":

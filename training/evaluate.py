@@ -7,13 +7,13 @@ from common.errors import WorkError
 from common.files import write_bytes, write_json
 from training import params
 from training.clips import Clips
-from training.episodes import EpisodeSampler
-from training.fewshot import FewShotLearner
-from training.loop import CHECKPOINTS, METRICS, PLOTS, pick_device
+from training.engine.loop import CHECKPOINTS, METRICS, PLOTS, pick_device
+from training.engine.statistics import mean_ci95
+from training.fewshot.episodes import EpisodeSampler
+from training.fewshot.learner import FewShotLearner
 from training.models import load_pretrained
 from training.params import TrainingParams
 from training.stage3 import METHODS, checkpoint_of, class_numbers, features_of, learner
-from training.statistics import mean_ci95
 
 _BATCH = 20
 _SHOTS = {"5way_1shot": 1, "5way_5shot": 5}

@@ -7,11 +7,11 @@ from common.errors import ParamError
 from common.files import write_json
 from training import params
 from training.clips import Clips
-from training.loop import METRICS, Run, data_fingerprint, fingerprint, pick_device, train
+from training.data.in_memory import Resident
+from training.engine.loop import METRICS, Run, data_fingerprint, fingerprint, pick_device, train
 from training.models import MAE, create_model
 from training.models.masking import MASKS
 from training.params import Pretrain
-from training.resident import Resident
 
 
 def main() -> None:

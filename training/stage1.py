@@ -16,12 +16,12 @@ from torch.nn import functional as F
 from common.files import write_bytes, write_json
 from training import params, pretrain
 from training.clips import Clips
-from training.loop import CHECKPOINTS, METRICS, Run, data_fingerprint, fingerprint, pick_device, train
+from training.data.in_memory import Resident
+from training.engine.loop import CHECKPOINTS, METRICS, Run, data_fingerprint, fingerprint, pick_device, train
+from training.engine.statistics import mean_ci95
 from training.models import MAE, load_pretrained
 from training.models.masking import MASKS
 from training.params import TrainingParams
-from training.resident import Resident
-from training.statistics import mean_ci95
 
 FIGURE = Path("plots/stage1_reconstruction.png")
 _MEAN, _STD = 0.45, 0.225

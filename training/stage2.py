@@ -12,12 +12,12 @@ from common.errors import ParamError, WorkError
 from common.files import write_json
 from training import params
 from training.clips import Clip, Clips
-from training.loop import METRICS, Run, data_fingerprint, fingerprint, pick_device, train
+from training.data.in_memory import Resident
+from training.engine.loop import METRICS, Run, data_fingerprint, fingerprint, pick_device, train
+from training.engine.statistics import mean_ci95
 from training.models import MAE, Classifier, create_model
 from training.models.masking import MASKS
 from training.params import Stage2
-from training.resident import Resident
-from training.statistics import mean_ci95
 
 _BATCH = 32
 

@@ -15,13 +15,13 @@ from common.errors import WorkError
 from common.files import write_json
 from training import params, pretrain
 from training.clips import Clip, Clips
-from training.episodes import EpisodeSampler
-from training.features import extract
-from training.fewshot import FewShotLearner
-from training.loop import CHECKPOINTS, METRICS, Run, data_fingerprint, fingerprint, pick_device, train
+from training.data.in_memory import Resident
+from training.engine.loop import CHECKPOINTS, METRICS, Run, data_fingerprint, fingerprint, pick_device, train
+from training.fewshot.episodes import EpisodeSampler
+from training.fewshot.features import extract
+from training.fewshot.learner import FewShotLearner
 from training.models import MAE, load_pretrained
 from training.params import Stage3, TrainingParams
-from training.resident import Resident
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from typing import Any, Protocol
 
 from common.errors import ParamError
 from common.params import build
-from pipeline.disk import Disk
-from pipeline.layout import MIRROR, RAW
-from pipeline.manifests import Row
+from common.paths import MIRROR, RAW
+from pipeline.fetch.disk import Disk
+from pipeline.fetch.hosts import Hosts
+from pipeline.fetch.http import Manners, Pace
 from pipeline.params import PipelineParams
+from pipeline.records.manifests import Row
 from pipeline.sources import folder, kinetics400, minikinetics200, tinyvirat
-from pipeline.sources.hosts import Hosts
-from pipeline.sources.http import Manners, Pace
 
 _ENTRIES = {
     "kinetics400": kinetics400.Entry,

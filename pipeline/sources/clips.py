@@ -13,12 +13,11 @@ import av
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline import stage
-from pipeline.engine import Task
-from pipeline.failures import ClipError, Failure
-from pipeline.ledger import Outcome, digest, file_digest
-from pipeline.manifests import Row
 from pipeline.params import Engine
+from pipeline.records.failures import ClipError, Failure
+from pipeline.records.manifests import Row
+from pipeline.runner import Task, per_clip
+from pipeline.runner.ledger import Outcome, digest, file_digest
 from pipeline.video.container import demux, open_video
 
 PROBE_VERSION = 2
@@ -78,7 +77,7 @@ def probe_all(
         what = (str(arrival.path), whole, bound)
         keys[clip_id] = digest("probe", PROBE_VERSION, status.st_size, status.st_mtime_ns, *what)
         tasks.append(Task(clip_id, what, status.st_size))
-    return stage.map_clips("download", probe, tasks, keys, options, label=label)
+    return per_clip.map_clips("download", probe, tasks, keys, options, label=label)
 
 
 def probe(path: str, whole: bool, longest_s: float | None = None) -> dict[str, Any]:
@@ -139,7 +138,7 @@ def to_row(
     clip: Annotation, outcome: Outcome, arrival: Arrival | None, *, rank: int | None = None, quota: int | None = None
 ) -> Row:
     """The download row of a clip whose fate is known. An outcome with no path and no error is a spare never fetched."""
-    row = annotation_row(clip) | stage.to_row({"clip_id": clip.clip_id, "source": clip.source}, outcome)
+    row = annotation_row(clip) | per_clip.to_row({"clip_id": clip.clip_id, "source": clip.source}, outcome)
     row |= {"rank": rank, "quota": quota, "url": arrival.url if arrival else None}
     # The stages below are keyed by what the clip is, not by where and when its file was written.
     if outcome.error is None:

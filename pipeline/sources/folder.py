@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import WorkError
-from pipeline.failures import ClipError, Failure
-from pipeline.manifests import Row
 from pipeline.params import Engine
+from pipeline.records.failures import ClipError, Failure
+from pipeline.records.manifests import Row
 from pipeline.sources.clips import Annotation, Arrival, failed_row, make_id, probe_all, to_row
 
 

@@ -19,15 +19,15 @@ from typing import Literal
 from tqdm import tqdm
 
 from common.errors import WorkError
-from pipeline.failures import ClipError, Failure
-from pipeline.layout import RAW
-from pipeline.ledger import Outcome, digest
-from pipeline.manifests import Row
+from common.paths import RAW
+from pipeline.fetch.hosts import Hosts
+from pipeline.fetch.parts import Choose, Part
 from pipeline.params import Download, Engine
+from pipeline.records.failures import ClipError, Failure
+from pipeline.records.manifests import Row
+from pipeline.runner.ledger import Outcome, digest
 from pipeline.sources.clips import Annotation, Arrival, failed_row, probe_all, spare_row, to_row
-from pipeline.sources.hosts import Hosts
-from pipeline.sources.intake import Intake, quotas
-from pipeline.sources.parts import Choose, Part
+from pipeline.sources.quotas import Intake, quotas
 from pipeline.sources.youtube import WATCH, YouTube
 
 HOST = "https://s3.amazonaws.com/kinetics/400"

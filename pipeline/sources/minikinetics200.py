@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from common.errors import WorkError
-from pipeline.sources.hosts import Hosts
+from pipeline.fetch.hosts import Hosts
 
 HOST = "https://raw.githubusercontent.com/s9xie/Mini-Kinetics-200/master"
 _ID = re.compile(r"[A-Za-z0-9_-]{11}")

@@ -10,13 +10,13 @@ from typing import Any, Literal
 from tqdm import tqdm
 
 from common.errors import WorkError
-from pipeline.failures import ClipError, Failure
-from pipeline.layout import RAW
-from pipeline.manifests import Row
+from common.paths import RAW
+from pipeline.fetch.archives import MEMBER_LIMIT, extract_zip_member
+from pipeline.fetch.hosts import Hosts
 from pipeline.params import Engine
-from pipeline.sources.archives import MEMBER_LIMIT, extract_zip_member
+from pipeline.records.failures import ClipError, Failure
+from pipeline.records.manifests import Row
 from pipeline.sources.clips import Annotation, Arrival, failed_row, make_id, probe_all, to_row
-from pipeline.sources.hosts import Hosts
 
 URLS = {
     1: "https://www.crcv.ucf.edu/datasets/ugur/TinyVIRAT.zip",

@@ -9,13 +9,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pipeline import stage
-from pipeline.engine import Task
-from pipeline.failures import ClipError, Failure
-from pipeline.ledger import Outcome, digest
+from pipeline.fetch.hosts import Hosts
 from pipeline.params import Download, Engine
+from pipeline.records.failures import ClipError, Failure
+from pipeline.runner import Task, per_clip
+from pipeline.runner.ledger import Outcome, digest
 from pipeline.sources.clips import Annotation, Arrival
-from pipeline.sources.hosts import Hosts
 
 WATCH = "https://www.youtube.com/watch?v="
 VERSION = 1
@@ -67,7 +66,7 @@ class YouTube:
                 for clip_id, part in sections.items()
             }
             tasks = [Task(clip_id, (part,)) for clip_id, part in sections.items()]
-            outcomes = stage.map_clips("youtube", download, tasks, keys, self._options, quiet=True)
+            outcomes = per_clip.map_clips("youtube", download, tasks, keys, self._options, quiet=True)
             for clip_id, clip in batch.items():
                 outcome = outcomes[clip_id]
                 if outcome.error in _STOPS:

@@ -12,7 +12,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from pipeline.failures import ClipError, Failure
+from pipeline.records.failures import ClipError, Failure
 
 cv2.setNumThreads(0)  # the engine has one process per core already
 av.logging.set_level(av.logging.PANIC)  # broken files are ordinary; the manifest says what was wrong

@@ -17,7 +17,7 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from common.files import replacing
-from pipeline.failures import ClipError, Failure
+from pipeline.records.failures import ClipError, Failure
 from pipeline.video.container import demux, open_video
 from pipeline.video.frames import Frames, shown_frames
 

@@ -14,8 +14,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from pipeline.failures import ClipError, Failure
-from pipeline.video.clock import timed_frames
+from pipeline.records.failures import ClipError, Failure
+from pipeline.video.decode import timed_frames
 from pipeline.video.orientation import Orientation, pixel_shape
 from pipeline.video.packets import Clock
 from pipeline.video.picture import Picture, to_picture

@@ -10,9 +10,9 @@ from typing import Literal
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.failures import ClipError, Failure
-from pipeline.video.clock import timed_frames
+from pipeline.records.failures import ClipError, Failure
 from pipeline.video.container import open_video
+from pipeline.video.decode import timed_frames
 from pipeline.video.packets import Clock, PacketTimes, read_packets
 
 

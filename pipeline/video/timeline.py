@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from pipeline.failures import ClipError, Failure
+from pipeline.records.failures import ClipError, Failure
 from pipeline.video.frames import Frames
 
 # Seconds given as floats and containers that round to a microsecond must not push a frame behind its own tick.

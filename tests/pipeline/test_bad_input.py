@@ -11,10 +11,10 @@ import pytest
 import yaml
 
 from common.errors import WorkError
-from pipeline.failures import Failure
+from pipeline.records.failures import Failure
 from pipeline.sources.clips import make_id
-from pipeline.sources.intake import quotas
 from pipeline.sources.kinetics400 import read_annotations
+from pipeline.sources.quotas import quotas
 from pipeline.sources.tinyvirat import read_tubes
 from pipeline.video.cut import ffmpeg_binary
 from tests.pipeline.draw import numbers_in, read_strip, steady, write_sound, write_video
@@ -415,7 +415,7 @@ def test_a_missing_mirror_is_one_line(project):
 
 
 def test_a_member_larger_than_any_clip_costs_its_clip_alone(project, healthy, monkeypatch):
-    monkeypatch.setattr("pipeline.sources.archives.MEMBER_LIMIT", 100_000)
+    monkeypatch.setattr("pipeline.fetch.archives.MEMBER_LIMIT", 100_000)
     a, b, c = ids("a", "b", "c")
     members = [(member(a, 0), bytes(200_000)), (member(b, 0), healthy[0])]
     parts = [{"members": members}, {"members": [(member(c, 0), healthy[1])]}]

@@ -8,9 +8,9 @@ import resource
 
 import pytest
 
-from pipeline import engine
-from pipeline.failures import ClipError, Failure
+from pipeline import runner
 from pipeline.params import Resample, Resize, Trim
+from pipeline.records.failures import ClipError, Failure
 from pipeline.resample import resample
 from pipeline.resize import resize
 from pipeline.trim import trim
@@ -93,10 +93,10 @@ def take_through(argument):
 @pytest.mark.parametrize("count", [200, pytest.param(5000, marks=[pytest.mark.slow, pytest.mark.timeout(3000)])])
 def test_every_mutant_ends_well_or_with_a_reason(healthy, tmp_path, count):
     paths = [str(path.resolve()) for path in healthy]
-    tasks = [engine.Task(f"mutant{seed}", (str(tmp_path), paths, seed)) for seed in range(count)]
+    tasks = [runner.Task(f"mutant{seed}", (str(tmp_path), paths, seed)) for seed in range(count)]
     outcomes = collections.Counter()
     died = []
-    for task, answer in engine.run(take_through, tasks, timeout_s=TIMEOUT_S):
+    for task, answer in runner.run(take_through, tasks, timeout_s=TIMEOUT_S):
         if isinstance(answer, ClipError):
             assert answer.code in Failure
             assert answer.detail

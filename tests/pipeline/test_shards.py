@@ -16,8 +16,8 @@ import webdataset
 import yaml
 
 from common.errors import WorkError
-from pipeline.manifests import RECIPES
 from pipeline.params import Shard
+from pipeline.records.manifests import RECIPES
 from pipeline.shard import plan
 from tests.conftest import make_project
 from tests.pipeline.draw import numbers_in, read_strip, steady, write_video

@@ -8,10 +8,11 @@ import torch
 
 from common.errors import WorkError
 from tests.training.conftest import ROOT, draw_strip, read_json
-from training import evaluate, pretrain, report, stage1, stage2, stage3
+from training import evaluate, pretrain, stage1, stage2, stage3
 from training.clips import Clips, window_span
-from training.loop import Run, learning_rate, train
+from training.engine.loop import Run, learning_rate, train
 from training.params import Optimiser
+from training.tools import report
 
 
 def run_stage(folder, stage):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from training.models.blocks import QKVBias
-from training.models.cubes import Grid
+from training.models.tubelets import Grid
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from training.models.blocks import Block, FactorisedBlock, initialise
 from training.models.config import ModelConfig
-from training.models.cubes import CubeEmbedding
 from training.models.masking import visible_index
 from training.models.positions import positions
 from training.models.spt import ShiftedPatchTokenization
+from training.models.tubelets import CubeEmbedding
 
 
 class Encoder(nn.Module):

@@ -8,11 +8,11 @@ from torch.nn import functional as F
 
 from training.models.blocks import Block, initialise
 from training.models.config import ModelConfig
-from training.models.cubes import cut, paste, pick
 from training.models.encoder import Encoder
 from training.models.masking import masked_index, visible_index
 from training.models.positions import positions
 from training.models.targets import standardise, to_pixels, to_target, unstandardise
+from training.models.tubelets import cut, paste, pick
 
 _LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from training.models.cubes import Grid
+from training.models.tubelets import Grid
 
 
 def random_mask(batch: int, grid: Grid, ratio: float, generator: torch.Generator) -> Tensor:

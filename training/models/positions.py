@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.cubes import Grid
+from training.models.tubelets import Grid
 
 
 def sine_cosine(positions: Tensor, dim: int) -> Tensor:

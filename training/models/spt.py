@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.models.cubes import Grid, blank, cut, cut_some
+from training.models.tubelets import Grid, blank, cut, cut_some
 
 
 def shifted_copies(video: Tensor, shift: int, copies_wanted: int = 5) -> Tensor:

@@ -1,0 +1,1 @@
+"""What merge, split, shard and verify reason with: labels, class split, leak checks, the dataset card."""

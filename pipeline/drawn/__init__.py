@@ -1,5 +1,0 @@
-"""The embedded sample: a small corpus that the project draws itself, in exactly the layout of the datasets' hosts."""
-
-from pipeline.drawn.mirror import build_mirror
-
-__all__ = ["build_mirror"]

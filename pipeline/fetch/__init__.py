@@ -1,0 +1,1 @@
+"""Bytes from hosts and archives, and the disk they go to. Knows no dataset."""

@@ -1,0 +1,1 @@
+"""Commands to look inside: stats, show, report, retry, corpus. Nothing imports them."""

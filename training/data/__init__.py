@@ -1,0 +1,1 @@
+"""Clips as tensors on the training device."""

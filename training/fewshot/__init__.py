@@ -1,0 +1,1 @@
+"""Few-shot learning: episodes, embeddings, and the learners that run on them."""
