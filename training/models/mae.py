@@ -11,7 +11,8 @@ from training.models.config import ModelConfig
 from training.models.encoder import Encoder
 from training.models.masking import masked_index, visible_index
 from training.models.positions import positions
-from training.models.targets import standardise, to_pixels, to_target, unstandardise
+from training.models.preprocess import standardise, unstandardise
+from training.models.targets import to_pixels, to_target
 from training.models.tubelets import cut, paste, pick
 
 _LOSSES = {"mse": F.mse_loss, "l1": F.l1_loss, "smooth_l1": F.smooth_l1_loss}

@@ -3,24 +3,10 @@
 Cubes are (..., frames * patch * patch * 3), colours last.
 """
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
 _EPS = 1e-6
-
-
-def standardise(video: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(B, 3, T, H, W) in [0, 1] -> as the model takes it."""
-    shape = (1, 3, 1, 1, 1)
-    return (video - video.new_tensor(mean).view(shape)) / video.new_tensor(std).view(shape)
-
-
-def unstandardise(video: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """(B, 3, T, H, W) standardised -> in [0, 1]."""
-    shape = (1, 3, 1, 1, 1)
-    return video * video.new_tensor(std).view(shape) + video.new_tensor(mean).view(shape)
 
 
 def to_target(cubes: Tensor, kind: str) -> Tensor:

@@ -19,7 +19,7 @@ from training import params
 from training.clips import Clips
 from training.engine.loop import Run, pick_device
 from training.models import create_model, load_pretrained
-from training.models.targets import standardise
+from training.models.preprocess import standardise
 
 _BATCH = 32
 
