@@ -17,10 +17,6 @@ from common.errors import ParamError
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
-SECTIONS = (
-    *("corpus", "sources", "engine", "download", "trim", "resample", "resize", "merge", "split", "shard"),
-    *("pretrain", "stage1", "stage2", "stage3", "evaluate"),
-)
 
 
 @dataclass(frozen=True)
@@ -64,8 +60,8 @@ class Params:
         return built
 
 
-def read(path: Path = PARAMS) -> Params:
-    """Read params.yaml and check its top level.
+def read(sections: Sequence[str], path: Path = PARAMS) -> Params:
+    """Read params.yaml and check its top level, which must have exactly the keys `sections`; `corpus` is one of them.
 
     Raises:
         ParamError: the file is missing, is not YAML, or has an unknown or missing section.
@@ -78,7 +74,7 @@ def read(path: Path = PARAMS) -> Params:
         raise ParamError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, Mapping):
         raise ParamError(f"{path} must be a mapping of sections, not {type(raw).__name__}")
-    _check_keys(raw, SECTIONS, "", SECTIONS)
+    _check_keys(raw, sections, "", sections)
     corpus = raw["corpus"]
     if not isinstance(corpus, str) or not corpus:
         raise ParamError(f"params.yaml: corpus is {corpus!r}: must be sample, full, or a folder or URL of a mirror")

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from common.errors import ParamError
 from common.params import Count, Params, Positive, Range, build, read
+from common.sections import SECTIONS
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ def load() -> PipelineParams:
     Raises:
         ParamError: see `common.params`; also when a filmstrip would be taller than its image format allows.
     """
-    raw: Params = read()
+    raw: Params = read(SECTIONS)
     sections: dict[str, Any] = {name: raw.section(name, kind) for name, kind in KINDS.items()}
     sources = build(dict[str, dict[str, Any]], raw.raw["sources"], "sources")
     params = PipelineParams(corpus=raw.corpus, sources=sources, **sections)

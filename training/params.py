@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
 from common.params import Count, Positive, Range, read
+from common.sections import SECTIONS
 from training.clips import window_span
 
 Rate = Annotated[float, Range(0.0, 10.0)]
@@ -102,5 +103,5 @@ def load() -> TrainingParams:
     Raises:
         ParamError: naming the key, the value and what is allowed.
     """
-    raw = read()
+    raw = read(SECTIONS)
     return TrainingParams(**{name: raw.section(name, kind) for name, kind in KINDS.items()})

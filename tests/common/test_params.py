@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from common.errors import ParamError
-from common.params import SECTIONS, Params, Range, build, read
+from common.params import Params, Range, build, read
+from common.sections import SECTIONS
 from tests.conftest import REPO
 
 
@@ -102,7 +103,7 @@ def test_a_wrong_overlay_is_refused_whatever_the_corpus(corpus, overlay, said):
 
 
 def test_the_project_s_own_params_are_whole():
-    whole = read(REPO / "params.yaml")
+    whole = read(SECTIONS, REPO / "params.yaml")
     assert whole.corpus == "sample"
     assert set(whole.raw) == set(SECTIONS)
 
@@ -115,22 +116,22 @@ def test_the_top_level_is_checked(here, change, said):
     raw = yaml.safe_load((REPO / "params.yaml").read_text())
     (here / "params.yaml").write_text(yaml.safe_dump(raw | change))
     with pytest.raises(ParamError, match=said):
-        read()
+        read(SECTIONS)
 
 
 def test_a_missing_section_and_a_missing_file_are_named(here):
     with pytest.raises(ParamError, match=r"params\.yaml is not here: run from the project's top folder"):
-        read()
+        read(SECTIONS)
     raw = yaml.safe_load((REPO / "params.yaml").read_text())
     del raw["shard"]
     (here / "params.yaml").write_text(yaml.safe_dump(raw))
     with pytest.raises(ParamError, match="shard is missing"):
-        read()
+        read(SECTIONS)
 
 
 @pytest.mark.parametrize("text", ["a: [1", "\t- x", "a: b: c"])
 def test_text_that_is_no_yaml_is_one_line(here, text):
     (here / "params.yaml").write_text(text)
     with pytest.raises(ParamError, match="not valid YAML") as caught:
-        read()
+        read(SECTIONS)
     assert "\n" not in str(caught.value)
