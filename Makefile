@@ -1,27 +1,28 @@
-# make dataset, make test: everything else follows from these two. `make help` lists all targets.
+# `make dataset` and `make test` are the two everyday commands; `make help` lists all targets.
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
 DVC := $(BIN)/dvc repro
-export PYTHONPATH := $(CURDIR)
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow bench bench-video bench-composite bench-models format lint typecheck lock clean
+.PHONY: test test-slow bench bench-video bench-composite bench-models format lint typecheck docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-setup: .venv/.synced  ## .venv with exactly the pinned packages, DVC's settings
+setup: .venv/.synced  ## .venv with exactly the pinned packages, and this project in editable mode
 
-# `uv pip sync` also removes what is not pinned, so nothing installed by hand can hide a missing requirement.
-.venv/.synced: requirements.txt
+# `uv pip sync` also removes packages that are not pinned, so that none can hide a missing requirement.
+# The project itself is built by the pinned setuptools, without any download.
+.venv/.synced: requirements.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# CORPUS=full, or a folder or URL of a mirror, switches params.yaml; without it params.yaml stays as it is.
+# CORPUS=full, or the folder or URL of a mirror, is written to params.yaml; without it params.yaml stays as it is.
 corpus = $(if $(CORPUS),$(BIN)/python -m pipeline corpus '$(CORPUS)')
 
 dataset: setup  ## the data stages: 518 classes in WebDataset shards (CORPUS=full for the real datasets)
@@ -33,12 +34,12 @@ train-stage1 train-stage2 train-stage3 evaluate: setup
 	@$(corpus)
 	$(DVC) $@
 
-train-stage1:  ## fine-tune the masked autoencoder on the composite, against the one that is not
+train-stage1:  ## reconstruction by the autoencoder, fine-tuned on the composite and not
 train-stage2:  ## small ViT with Shifted Patch Tokenization, from scratch, on TinyVIRAT's 26 classes
-train-stage3:  ## masked autoencoder + memory-augmented network for few-shot recognition
+train-stage3:  ## masked autoencoder and memory-augmented network for few-shot recognition
 evaluate:  ## few-shot accuracy on the held-out classes
 
-report: dataset  ## reports/dataset.html; reports/results.html, with what has been trained so far
+report: dataset  ## reports/dataset.html; reports/results.html of the stages trained so far
 	$(BIN)/python -m pipeline report
 	$(BIN)/python -m training report
 
@@ -66,16 +67,20 @@ format: setup  ## ruff, in place
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lint: setup  ## ruff
+lint: setup  ## ruff; import-linter
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
 
 typecheck: setup  ## mypy
 	$(BIN)/mypy
 
-lock: setup  ## resolve requirements.in into requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
-		--upgrade requirements.in -o requirements.txt
+docs: setup  ## the documentation as a website, in site/
+	$(BIN)/mkdocs build --strict --quiet
 
-clean:  ## remove what the stages wrote (not .venv)
-	rm -rf data checkpoints metrics plots reports dvclive manifests/*.parquet
+lock: setup  ## resolve pyproject.toml into requirements.txt (UPGRADE=1 for newer versions of everything)
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
+		$(if $(UPGRADE),--upgrade) pyproject.toml --group dev -o requirements.txt
+
+clean:  ## remove the outputs of all stages (not .venv)
+	rm -rf data checkpoints metrics plots reports site dvclive manifests/*.parquet
