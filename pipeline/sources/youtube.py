@@ -1,15 +1,15 @@
-"""Single clips from YouTube, by yt-dlp: the smallest format that will do, and of it only the annotated seconds."""
+"""Clips from YouTube: those that no archive has, by yt-dlp, a few at a time."""
 
-import os
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
+from pipeline.fetch import youtube
 from pipeline.fetch.hosts import Hosts
+from pipeline.fetch.youtube import Section
 from pipeline.params import Download, Engine
 from pipeline.records.failures import ClipError, Failure
 from pipeline.runner import Task, per_clip
@@ -17,29 +17,7 @@ from pipeline.runner.ledger import Outcome, digest
 from pipeline.sources.clips import Annotation, Arrival
 
 WATCH = "https://www.youtube.com/watch?v="
-VERSION = 1
 _STOPS = (Failure.RATE_LIMITED, Failure.FORBIDDEN)
-_SIZE_LIMIT = 256 << 20  # bytes; ten seconds at the smallest size have some 1 MB
-
-_SAID = (
-    (r"not a bot|rate.?limit|try again later|too many requests", Failure.RATE_LIMITED),
-    (r"unavailable|not available|private|removed|terminated|does not exist|sign in|members|age", Failure.NOT_FOUND),
-    (r"timed out|timeout", Failure.TIMEOUT),
-)
-_STATUS = {401: Failure.FORBIDDEN, 403: Failure.FORBIDDEN, 404: Failure.NOT_FOUND, 410: Failure.NOT_FOUND}
-
-
-@dataclass(frozen=True)
-class Section:
-    """What is wanted of one video, and how to ask for it."""
-
-    url: str
-    start_s: float
-    end_s: float
-    stem: str  # of the file to write, folder included
-    min_height: int
-    timeout_s: float
-    options: Mapping[str, Any]  # yt-dlp's own: rate limit, cookies, waits
 
 
 class YouTube:
@@ -62,7 +40,7 @@ class YouTube:
             batch = {clip.clip_id: clip for clip in clips[begin : begin + step]}
             sections = {clip_id: self._section(clip) for clip_id, clip in batch.items()}
             keys = {
-                clip_id: digest("youtube", VERSION, part.url, part.start_s, part.end_s, part.min_height)
+                clip_id: digest("youtube", youtube.VERSION, part.url, part.start_s, part.end_s, part.min_height)
                 for clip_id, part in sections.items()
             }
             tasks = [Task(clip_id, (part,)) for clip_id, part in sections.items()]
@@ -95,92 +73,10 @@ class YouTube:
 
 
 def download(section: Section) -> dict[str, Any]:
-    """Fetch one section; a stream copy whose edit list makes it begin at the very start.
+    """Fetch one section.
 
     Raises:
-        ClipError: not_found, forbidden, rate_limited, timeout, connection, or unsafe_path (far too large).
+        ClipError: see `pipeline.fetch.youtube.download`.
     """
-    import imageio_ffmpeg
-    import yt_dlp
-    from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
-    from yt_dlp.utils import download_range_func
-
-    # Its downloader of sections looks for ffmpeg here, whatever the option `ffmpeg_location` says.
-    FFmpegPostProcessor._ffmpeg_location.set(imageio_ffmpeg.get_ffmpeg_exe())
-    stem = Path(section.stem)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    temporary = stem.with_name(f".part-{os.getpid()}-{stem.name}")
-    options = {
-        "format": f"bv*[height>=?{section.min_height}]",
-        "format_sort": ["+res", "+size", "+br"],
-        "download_ranges": download_range_func(None, [(section.start_s, section.end_s)]),
-        "outtmpl": f"{temporary}.%(ext)s".replace("%(ext)s", "\0").replace("%", "%%").replace("\0", "%(ext)s"),
-        "socket_timeout": section.timeout_s,
-        "external_downloader_args": {"ffmpeg_i": ["-rw_timeout", str(int(section.timeout_s * 1e6))]},
-        "retries": 2,
-        "max_filesize": _SIZE_LIMIT,
-        "noplaylist": True,
-        "playlist_items": "1",
-        "cachedir": False,
-        "js_runtimes": {"deno": {}, "node": {}, "bun": {}, "quickjs": {}},  # YouTube wants one; whichever is there
-        "logger": _Silence(),
-        "noprogress": True,
-        **section.options,
-    }
-    browser = options.get("cookiesfrombrowser")
-    if isinstance(browser, str):
-        options["cookiesfrombrowser"] = (browser,)
-    try:
-        with yt_dlp.YoutubeDL(options) as downloader:
-            downloader.extract_info(section.url)
-        made = [path for path in stem.parent.glob(f"{temporary.name}.*") if not path.name.endswith((".part", ".ytdl"))]
-        if not made:
-            raise ClipError(Failure.NOT_FOUND, f"{section.url}: yt-dlp brought no file")
-        path = stem.with_suffix(re.sub(r"[^a-z0-9.]", "", made[0].suffix.lower()) or ".mp4")
-        with made[0].open("rb") as file:
-            os.fsync(file.fileno())
-        os.replace(made[0], path)
-    except (yt_dlp.utils.YoutubeDLError, OSError) as error:
-        raise _typed(section.url, error) from None
-    finally:
-        for left_over in stem.parent.glob(f"{temporary.name}*"):
-            left_over.unlink(missing_ok=True)
+    path = youtube.download(section)
     return {"path": str(path), "bytes": path.stat().st_size}
-
-
-def _typed(url: str, error: BaseException) -> ClipError:
-    """yt-dlp's exception as a failure code: by HTTP status where there is one, else by what it says."""
-    said = re.sub(r"\x1b\[[\d;]*m", "", str(error)).removeprefix("ERROR: ")
-    detail = f"{url}: {said}"
-    status = next((status for status in map(_status, _causes(error)) if status), None)
-    if status is not None:
-        busy = Failure.RATE_LIMITED if status in (429, 503) else Failure.CONNECTION
-        return ClipError(_STATUS.get(status, busy), detail)
-    for pattern, code in _SAID:
-        if re.search(pattern, said, re.IGNORECASE):
-            return ClipError(code, detail)
-    return ClipError(Failure.CONNECTION, detail)
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An exception and what lies below it, however it is kept."""
-    for _ in range(10):
-        if error is None:
-            return
-        yield error
-        inner = getattr(error, "exc_info", None) or (None, None)
-        error = inner[1] or getattr(error, "cause", None) or error.__cause__
-
-
-def _status(error: BaseException) -> int | None:
-    status = getattr(error, "status", None)
-    return status if isinstance(status, int) else None
-
-
-class _Silence:
-    """yt-dlp's output, unheard: what matters comes as an exception."""
-
-    def debug(self, message: str) -> None:
-        """Nothing."""
-
-    info = warning = error = debug
