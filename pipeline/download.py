@@ -1,4 +1,4 @@
-"""download: fetch what the composite needs, look at each file on arrival, and say what became of every annotated clip."""
+"""download: fetch the clips that the composite needs, probe each file on arrival, and record every annotated clip."""
 
 from itertools import pairwise
 
@@ -8,16 +8,16 @@ from common.paths import MIRROR, RAW
 from pipeline import params, sources
 from pipeline.fetch import disk
 from pipeline.records import manifests
-from pipeline.records.manifests import Row
-from pipeline.runner import per_clip
+from pipeline.records.rows import DownloadRow
+from pipeline.runner.per_clip import print_summary
 
 
 def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False) -> None:
     """Write download.parquet; hosted clips land in `data/raw/`, a user's own files stay where they are.
 
     Args:
-        only: fetch this source alone; what the manifest says of the others stays.
-        dry_run: say what would be fetched, and fetch nothing but lists.
+        only: fetch this source alone; the other sources' rows stay as they are in the manifest.
+        dry_run: print what would be fetched; read nothing but lists.
         refill: fetch again the bytes that `keep_raw: false` has dropped.
 
     Raises:
@@ -41,28 +41,28 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
     sweep(RAW)
     if refill:
         disk.remove_hollow(RAW)
-    rows: list[Row] = []
+    rows: list[DownloadRow] = []
     for source in chosen:
         if only in (None, source.name):
             rows += source.download()
-        elif manifests.path_of("download").exists():
-            rows += [row for row in manifests.read("download") if row["source"] == source.name]
+        elif manifests.exists(DownloadRow):
+            rows += [row for row in manifests.read(DownloadRow) if row.source == source.name]
     _check_unique(rows)
-    manifests.write("download", rows)
-    spare = sum(row["status"] == "spare" for row in rows)
+    manifests.write(DownloadRow, rows)
+    spare = sum(row.status == "spare" for row in rows)
     print(f"download: {len(rows):,} clips annotated, {spare:,} spare")
-    per_clip.report("download", rows)
+    print_summary("download", rows)
 
 
-def _check_unique(rows: list[Row]) -> None:
-    seen: dict[str, str] = {}
+def _check_unique(rows: list[DownloadRow]) -> None:
+    sources_by_id: dict[str, str] = {}
     for row in rows:
-        other = seen.setdefault(row["clip_id"], row["source"])
-        if other != row["source"]:
+        other = sources_by_id.setdefault(row.clip_id, row.source)
+        if other != row.source:
             raise WorkError(
-                f"clip {row['clip_id']} comes from both {other} and {row['source']}: rename one of them under `sources`"
+                f"clip {row.clip_id} comes from both {other} and {row.source}: rename one of them under `sources`"
             )
-    if len(seen) != len(rows):
-        ids = sorted(row["clip_id"] for row in rows)
+    if len(sources_by_id) != len(rows):
+        ids = sorted(row.clip_id for row in rows)
         twice = next(a for a, b in pairwise(ids) if a == b)
-        raise WorkError(f"clip {twice} is annotated twice in {seen[twice]}: remove one of the two")
+        raise WorkError(f"clip {twice} is annotated twice in {sources_by_id[twice]}: remove one of the two")

@@ -1,14 +1,12 @@
 """resample: the timeline of every clip, the timestamp of the frame on screen at each of 100 ticks at 10 FPS."""
 
-from dataclasses import asdict
 from fractions import Fraction
-from typing import Any
 
 from pipeline import params
 from pipeline.params import Resample
 from pipeline.records.failures import ClipError, Failure
-from pipeline.records.manifests import Row
-from pipeline.runner import per_clip
+from pipeline.records.rows import ResampleRow, TrimRow
+from pipeline.runner.per_clip import PerClipStage
 from pipeline.video.frames import shown_frames
 from pipeline.video.timeline import make_timeline
 
@@ -18,22 +16,22 @@ VERSION = 2
 def main() -> None:
     """Read trim.parquet, write resample.parquet; reads packet timestamps, decodes only where those cannot be trusted."""
     settings = params.load()
-    per_clip.run("resample", "trim", resample, version=VERSION, params=settings.resample, options=settings.engine)
+    STAGE.run(settings.resample, settings.engine)
 
 
-def resample(row: Row, settings: Resample) -> dict[str, Any]:
+def resample(row: TrimRow, settings: Resample) -> ResampleRow:
     """The timeline of one trimmed clip.
 
     Raises:
         ClipError: too_short under `min_frames` ticks; else as `open_video` and `shown_frames`.
     """
     # The clip's own seconds, and the lead-in before them.
-    span = row["lead_in_s"] + min(row["duration_s"], settings.frames / settings.fps)
-    frames = shown_frames(row["path"], until_s=Fraction(span))
+    span = row.lead_in_s + min(row.duration_s, settings.frames / settings.fps)
+    frames = shown_frames(row.path, until_s=Fraction(span))
     timeline = make_timeline(
         frames,
-        lead_in_s=row["lead_in_s"],
-        duration_s=row["duration_s"],
+        lead_in_s=row.lead_in_s,
+        duration_s=row.duration_s,
         fps=settings.fps,
         count=settings.frames,
         pad=settings.pad,
@@ -43,13 +41,23 @@ def resample(row: Row, settings: Resample) -> dict[str, Any]:
             Failure.TOO_SHORT,
             f"{timeline.valid} ticks at {settings.fps} FPS, at least {settings.min_frames} are needed",
         )
-    return asdict(frames.facts) | {
-        "path": row["path"],
-        "avg_fps": timeline.avg_fps,
-        "source_frames": timeline.source_frames,
-        "time_base": str(frames.time_base),
-        "timeline": timeline.pts,
-        "timeline_from": frames.origin,
-        "clock": frames.clock,
-        "valid_frames": timeline.valid,
-    }
+    return ResampleRow(
+        clip_id=row.clip_id,
+        source=row.source,
+        path=row.path,
+        container=frames.facts.container,
+        codec=frames.facts.codec,
+        width=frames.facts.width,
+        height=frames.facts.height,
+        rotation=frames.facts.rotation,
+        avg_fps=timeline.avg_fps,
+        source_frames=timeline.source_frames,
+        time_base=str(frames.time_base),
+        timeline=tuple(timeline.pts),
+        timeline_from=frames.origin,
+        clock=frames.clock,
+        valid_frames=timeline.valid,
+    )
+
+
+STAGE = PerClipStage(resample, reads=TrimRow, writes=ResampleRow, version=VERSION)

@@ -1,10 +1,10 @@
-"""Why a clip is missing: the closed list of codes that manifests hold in their `error` column."""
+"""Failure codes: why a clip is missing, as in the `error` column of every manifest."""
 
 from enum import StrEnum
 
 
 class Failure(StrEnum):
-    """A reason for the loss of one clip. The transient ones may pass by themselves: `python -m pipeline retry`."""
+    """The reason why one clip was lost. `TRANSIENT` ones are tried again by `python -m pipeline retry`."""
 
     NOT_FOUND = "not_found"
     FORBIDDEN = "forbidden"
@@ -19,6 +19,9 @@ class Failure(StrEnum):
     NO_VIDEO_STREAM = "no_video_stream"
     DECODE_ERROR = "decode_error"
     TOO_SHORT = "too_short"
+    WRONG_LENGTH = "wrong_length"
+    TOO_LARGE = "too_large"
+    WORKER_DIED = "worker_died"
     MISSING_LABEL = "missing_label"
     DUPLICATE = "duplicate"
     CONFLICTING_LABEL = "conflicting_label"
@@ -32,18 +35,21 @@ TRANSIENT = frozenset(
         Failure.TIMEOUT,
         Failure.CONNECTION,
         Failure.TRUNCATED,
+        Failure.WORKER_DIED,
     }
 )
 
+_DETAIL_LIMIT = 500  # characters
+
 
 class ClipError(Exception):
-    """One clip cannot be had. The rest goes on; `code` and `detail` land in the manifest."""
+    """The failure of one clip; the others go on. `code` and `detail` become its manifest row's error columns."""
 
     def __init__(self, code: Failure, detail: str) -> None:
         super().__init__(code, detail)
         self.code = code
-        # Decoders quote whatever bytes they met; a manifest cell stays one readable line.
-        self.detail = " ".join(detail.split())[:500]
+        # Decoders quote arbitrary bytes of the file; a manifest cell stays one readable line.
+        self.detail = " ".join(detail.split())[:_DETAIL_LIMIT]
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"

@@ -1,6 +1,6 @@
-"""Map one pure function over many clips: on the cores of this machine (`run`), or on a Ray cluster (`cluster.run`)."""
+"""Maps one function `work(row, settings)` over many rows: on the cores of this machine, or on a Ray cluster."""
 
 from pipeline.runner.local import cores, run
-from pipeline.runner.worker import Answer, Task, Work
+from pipeline.runner.worker import Answer, Job, Task
 
-__all__ = ["Answer", "Task", "Work", "cores", "run"]
+__all__ = ["Answer", "Job", "Task", "cores", "run"]

@@ -1,10 +1,10 @@
-"""The engine on this machine: one worker process for each core."""
+"""Runs a job on this machine: one worker process per core."""
 
 import os
 from collections.abc import Generator, Sequence
 from multiprocessing.connection import wait
 
-from pipeline.runner.worker import Answer, Task, Work, Worker
+from pipeline.runner.worker import Answer, Job, Result, Row, Settings, Task, Worker
 
 _POLL_S = 0.5
 
@@ -15,35 +15,32 @@ def cores() -> int:
 
 
 def run(
-    work: Work, tasks: Sequence[Task], *, workers: int = 0, timeout_s: float = 120.0
-) -> Generator[Answer, None, None]:
-    """Yield `(task, result or ClipError)` in the order in which clips finish, largest cost first.
+    job: Job[Row, Settings, Result], tasks: Sequence[Task[Row]], *, workers: int = 0
+) -> Generator[Answer[Row, Result], None, None]:
+    """Yield the answer of every task as it is finished; tasks start in order of falling cost.
 
     Args:
-        work: a module-level function of one argument that returns manifest values or raises `ClipError`.
-        tasks: the clips; each gets exactly one answer.
         workers: processes; 0 means one per core.
-        timeout_s: after this long with one clip its worker is killed and the clip fails with `timeout`.
 
     Raises:
-        Exception: anything but `ClipError` that `work` raises (a full disk, a bug) ends the run.
+        Exception: whatever other than `ClipError` the work function raises (a full disk, a bug) ends the run.
     """
-    waiting = sorted(tasks, key=lambda task: (task.cost, task.clip_id))  # popped from the end
-    crew = [Worker(work, timeout_s) for _ in range(min(workers or cores(), len(waiting)))]
+    waiting = sorted(tasks, key=lambda task: (task.cost, task.name))  # popped from the end
+    pool = [Worker(job) for _ in range(min(workers or cores(), len(waiting)))]
     try:
         while True:
-            for worker in crew:
+            for worker in pool:
                 if worker.task is None and waiting:
-                    worker.give(waiting.pop())
-            busy = [worker for worker in crew if worker.task is not None]
+                    worker.submit(waiting.pop())
+            busy = [worker for worker in pool if worker.task is not None]
             if not busy:
                 return
             ready = set(wait([worker.pipe for worker in busy], timeout=_POLL_S))
             for worker in busy:
                 if worker.pipe in ready:
-                    yield worker.answer()
+                    yield worker.receive()
                 elif worker.is_overdue():
-                    yield worker.give_up()
+                    yield worker.abort()
     finally:
-        for worker in crew:
+        for worker in pool:
             worker.stop()

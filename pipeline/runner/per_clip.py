@@ -1,14 +1,14 @@
-"""What every per-clip stage does: read the upstream manifest, map one pure function over its clips, write its own.
+"""The per-clip stage: read the upstream manifest, map one function over its clips, write this stage's manifest.
 
 Resume, progress, failures and parallel work are here, once.
 """
 
 import dataclasses
-import errno
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from tqdm import tqdm
 
@@ -20,80 +20,128 @@ from pipeline.fetch.disk import is_hollow
 from pipeline.params import Engine
 from pipeline.records import manifests
 from pipeline.records.failures import ClipError
-from pipeline.records.manifests import Row
+from pipeline.records.rows import ClipRow, DownloadRow, ResampleRow, ResizeRow, TrimRow
 from pipeline.runner.ledger import Ledger, Outcome, digest
 from pipeline.runner.store import FromStore, Store
+from pipeline.runner.worker import Answer, Job, Task
 
-_COMMON = ("clip_id", "source")
+
+class HasPath(Protocol):
+    """A result that refers to one file."""
+
+    @property
+    def path(self) -> str:
+        """The file, relative to the project folder."""
 
 
-def run(
-    name: str,
-    upstream: str,
-    work: Callable[..., dict[str, Any]],
-    *,
-    version: int,
-    params: Any,
-    options: Engine,
-    folder: Path | None = None,
-    timeout_s: float | None = None,
-    cost: Callable[[Row], float] = lambda row: float(row.get("bytes") or 0),
-) -> None:
-    """Run the stage `name` over the clips of the manifest `upstream` and write the manifest `name`.
+Upstream = TypeVar("Upstream", DownloadRow, TrimRow, ResampleRow)
+Made = TypeVar("Made", TrimRow, ResampleRow, ResizeRow)
+Row = TypeVar("Row")
+Settings = TypeVar("Settings")
+Result = TypeVar("Result", bound=HasPath)
+
+
+@dataclass(frozen=True)
+class PerClipStage(Generic[Upstream, Settings, Made]):
+    """A stage that turns each clip's row of one manifest into its row of the next.
 
     Args:
-        work: module-level function of `(row, params)`, the upstream row and `params`; returns manifest values.
+        work: module-level function `work(row, settings) -> row`; it reads `row.path` and writes at most one file.
+        reads: row type of the upstream manifest.
+        writes: row type of this stage's manifest.
         version: raised whenever `work` would give another result for the same input.
-        params: frozen dataclass of everything in params.yaml that shapes the result.
-        folder: where `work` writes its files; left-over temporary files there are swept first.
-        cost: size of a clip's work, for starting long clips first.
+        folder: where `work` writes its files; temporary files left there by killed processes are removed first.
+        cost: relative amount of work in a row, so that long clips start first.
     """
-    rows = [row for row in manifests.read(upstream) if row["status"] != "spare"]
-    shape = digest(name, version, dataclasses.asdict(params))
-    keys = {row["clip_id"]: digest(shape, row["key"]) for row in rows if row["status"] == "ok"}
-    tasks = [runner.Task(row["clip_id"], (row, params), cost(row)) for row in rows if row["clip_id"] in keys]
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
-    outcomes = map_clips(name, work, tasks, keys, options, timeout_s, anywhere=True)
-    result = [_carried(row) if row["clip_id"] not in keys else to_row(row, outcomes[row["clip_id"]]) for row in rows]
-    manifests.write(name, result)
-    report(name, result)
+
+    work: Callable[[Upstream, Settings], Made]
+    reads: type[Upstream]
+    writes: type[Made]
+    version: int
+    folder: Path | None = None
+    cost: Callable[[Upstream], float] = lambda row: float(getattr(row, "bytes", 0))
+
+    @property
+    def name(self) -> str:
+        """Name of the stage, of its manifest and of its ledger."""
+        return self.writes.MANIFEST
+
+    def run(self, settings: Settings, engine: Engine, *, timeout_s: float | None = None) -> list[Made]:
+        """Run the stage over every clip that is not spare, and write its manifest.
+
+        Args:
+            settings: frozen dataclass of everything in params.yaml that shapes the result.
+            timeout_s: per clip; by default the engine's.
+        """
+        rows = [row for row in manifests.read(self.reads) if row.status != "spare"]
+        shape = digest(self.name, self.version, dataclasses.asdict(settings))  # type: ignore[call-overload]
+        keys = {row.clip_id: digest(shape, row.key) for row in rows if row.status == "ok"}
+        tasks = [Task(row.clip_id, row, self.cost(row)) for row in rows if row.clip_id in keys]
+        if self.folder is not None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            sweep(self.folder)
+        job = Job(self.work, settings, timeout_s or engine.timeout_s)
+        outcomes = map_clips(self.name, job, tasks, keys, self.writes, engine, distributed=True)
+        made = [
+            to_row(self.writes, row, outcomes[row.clip_id]) if row.clip_id in keys else self.writes.carried(row)
+            for row in rows
+        ]
+        manifests.write(self.writes, made)
+        print_summary(self.name, made)
+        return made
+
+
+def to_row(kind: type[Made], row: ClipRow, outcome: Outcome[Made]) -> Made:
+    """The manifest row of a clip that was worked on."""
+    if outcome.result is not None:
+        return dataclasses.replace(outcome.result, attempts=outcome.attempts, key=outcome.key)
+    return kind(
+        clip_id=row.clip_id,
+        source=row.source,
+        status="failed",
+        error=outcome.error,
+        error_detail=outcome.error_detail,
+        attempts=outcome.attempts,
+        key=outcome.key,
+    )
 
 
 def map_clips(
     name: str,
-    work: Callable[..., dict[str, Any]],
-    tasks: Iterable[runner.Task],
+    job: Job[Row, Settings, Result],
+    tasks: Iterable[Task[Row]],
     keys: Mapping[str, str],
-    options: Engine,
-    timeout_s: float | None = None,
-    label: str | None = None,
+    kind: type[Result],
+    engine: Engine,
     *,
-    anywhere: bool = False,
+    label: str | None = None,
+    distributed: bool = False,
     quiet: bool = False,
-) -> dict[str, Outcome]:
-    """The outcome of every task, taken from the ledger `name` where that is still true, else worked out and recorded.
+) -> dict[str, Outcome[Result]]:
+    """The outcome of every task by clip_id: from the ledger `name` where its key still matches, else computed and recorded.
 
     Args:
-        anywhere: other machines may do the work, if `options` name a cluster: it reads and writes one `path` a clip.
+        tasks: named by clip_id.
+        kind: dataclass of the results.
+        label: of the progress bar; by default `name`.
+        distributed: run on the cluster that `engine` names, if it names one.
         quiet: show no progress.
 
     Raises:
-        WorkError: bytes that have been dropped are needed again, or the disk is full.
+        WorkError: raw bytes that have been dropped are needed again, or the disk is full.
     """
-    store = Store(options.store) if options.store else None
-    outcomes: dict[str, Outcome] = {}
-    with Ledger(name) as ledger:
+    store = Store(engine.store) if engine.store else None
+    outcomes: dict[str, Outcome[Result]] = {}
+    with Ledger(name, kind) as ledger:
         known = ledger.load()
         todo = []
         for task in tasks:
-            before = known.get(task.clip_id)
-            if before is not None and before.key == keys[task.clip_id] and _still_there(before, store):
-                outcomes[task.clip_id] = before
+            before = known.get(task.name)
+            if before is not None and before.key == keys[task.name] and _has_file(before, store):
+                outcomes[task.name] = before
             else:
                 todo.append(task)
-        if anywhere:
+        if distributed:
             _check_bytes(todo)
         failed = sum(outcome.error is not None for outcome in outcomes.values())
         bar = tqdm(
@@ -103,110 +151,77 @@ def map_clips(
             unit="clip",
             disable=quiet or None,
         )
-        limit = timeout_s or options.timeout_s
-        if anywhere and options.kind == "ray":
-            answers = _run_on_cluster(work, todo, options, limit, store)
-        else:
-            answers = runner.run(_Guarded(work), todo, workers=options.workers, timeout_s=limit)
+        answers = _run(job, todo, engine, store, distributed=distributed)
         with bar, closing(answers):
-            for task, answer in answers:
-                before = known.get(task.clip_id)
-                # A key emptied by `retry` marks the same work tried again, so its attempts add up.
+            for answer in answers:
+                clip_id = answer.task.name
+                before = known.get(clip_id)
+                # A key emptied by `retry` marks another attempt at the same work.
                 attempts = before.attempts + 1 if before is not None and before.key == "" else 1
-                key = keys[task.clip_id]
-                if isinstance(answer, ClipError):
-                    outcome = Outcome.failed(key, answer, attempts)
-                    failed += 1
-                else:
-                    outcome = Outcome(key, answer, attempts=attempts)
-                ledger[task.clip_id] = outcomes[task.clip_id] = outcome
+                outcome = _outcome(answer, keys[clip_id], attempts)
+                failed += outcome.error is not None
+                ledger[clip_id] = outcomes[clip_id] = outcome
                 bar.set_postfix(failed=failed, refresh=False)
                 bar.update()
     return outcomes
 
 
-def to_row(row: Row, outcome: Outcome) -> Row:
-    """The manifest row of a clip that was worked on."""
-    return {name: row[name] for name in _COMMON} | {
-        **outcome.values,
-        "status": "ok" if outcome.error is None else "failed",
-        "error": outcome.error,
-        "error_detail": outcome.error_detail,
-        "attempts": outcome.attempts,
-        "key": outcome.key,
-    }
-
-
-def report(name: str, rows: Iterable[Row]) -> None:
-    """Print the stage's one line: how many clips came through, and the losses by reason."""
-    rows = list(rows)
-    failures = manifests.failures(rows)
-    ok = sum(row["status"] == "ok" for row in rows)
+def print_summary(name: str, rows: Sequence[ClipRow]) -> None:
+    """Print the stage's one line: how many clips are ok, and the losses by reason."""
+    failures = manifests.count_failures(rows)
+    ok = sum(row.status == "ok" for row in rows)
     losses = ", ".join(f"{count} {code}" for code, count in failures.items())
     print(f"{name}: {ok:,} clips ok, {sum(failures.values()):,} failed" + (f" ({losses})" if losses else ""))
 
 
-def _carried(row: Row) -> Row:
-    """A clip lost upstream keeps its reason in every later manifest."""
-    return {name: row[name] for name in (*_COMMON, "status", "error", "error_detail", "attempts", "key")}
+def _outcome(answer: Answer[Any, Result], key: str, attempts: int) -> Outcome[Result]:
+    if isinstance(answer.result, ClipError):
+        return Outcome.failed(key, answer.result, attempts=attempts, seconds=answer.seconds)
+    return Outcome(key, answer.result, attempts=attempts, seconds=answer.seconds)
 
 
-def _still_there(outcome: Outcome, store: Store | None) -> bool:
-    """Whether the file that the outcome speaks of is still kept with its size (a failure speaks of none)."""
-    path, size = outcome.values.get("path"), outcome.values.get("bytes")
-    if outcome.error is not None or path is None:
+def _has_file(outcome: Outcome[Result], store: Store | None) -> bool:
+    """Whether the result's file still exists with its size; a failure has no file."""
+    if outcome.result is None:
         return True
+    path, size = Path(outcome.result.path), getattr(outcome.result, "bytes", None)
     try:
-        there: int | None = Path(path).stat().st_size
+        found: int | None = path.stat().st_size
     except OSError:
-        there = store.size(Path(path)) if store else None
-    return there is not None and size in (None, there)
+        found = store.size(path) if store else None
+    return found is not None and size in (None, found)
 
 
-def _check_bytes(todo: list[runner.Task]) -> None:
-    paths = [Path(task.argument[0]["path"]) for task in todo]
+def _check_bytes(todo: Sequence[Task[Any]]) -> None:
+    paths = [Path(task.row.path) for task in todo]
     ours = [path for path in paths if {RAW, TRIMMED} & {*path.parents} and path.exists()]
-    hollow = sum(is_hollow(path) for path in ours)
-    if hollow:
+    dropped = sum(is_hollow(path) for path in ours)
+    if dropped:
         raise WorkError(
-            f"{hollow:,} clips are to be done again, and their raw bytes were dropped (download.keep_raw: false): "
+            f"{dropped:,} clips are to be done again, and their raw bytes were dropped (download.keep_raw: false): "
             "run `python -m pipeline download --refill` to fetch them again, then `dvc repro`"
         )
 
 
-def _run_on_cluster(
-    work: Callable[..., dict[str, Any]],
-    tasks: list[runner.Task],
-    options: Engine,
-    timeout_s: float,
+def _run(
+    job: Job[Row, Settings, Result],
+    tasks: Sequence[Task[Row]],
+    engine: Engine,
     store: Store | None,
-) -> Generator[runner.Answer, None, None]:
-    from pipeline.runner import ray as cluster  # importing ray takes a second
+    *,
+    distributed: bool,
+) -> Generator[Answer[Row, Result], None, None]:
+    if not distributed or engine.kind == "local":
+        return runner.run(job, tasks, workers=engine.workers)
+    from pipeline.runner import ray  # importing ray takes a second
 
     if store is None:
-        return cluster.run(_Guarded(work), tasks, options, timeout_s)
+        return ray.run(job, tasks, engine)
 
-    def send(task: runner.Task) -> None:
-        path = Path(task.argument[0]["path"])
-        if path.exists():  # else a cluster has made it, and the store has it
+    def push(row: Any) -> None:
+        path = Path(row.path)
+        if path.exists():  # else it was made on the cluster, and is in the store
             store.push(path)
 
-    return cluster.run(_Guarded(FromStore(work, store)), tasks, options, timeout_s, prepare=send)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Guarded:
-    """`work` with its arguments spread, and what concerns the machine told apart from what concerns the clip."""
-
-    work: Callable[..., dict[str, Any]]
-
-    def __call__(self, arguments: tuple[Any, ...]) -> dict[str, Any]:
-        try:
-            return self.work(*arguments)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                # Losing every further clip to a full disk would help nobody: stop, and carry on later.
-                raise WorkError(
-                    f"{error.filename or 'a file'}: the disk is full; free some space and run the same command to carry on"
-                ) from None
-            raise
+    remote: Job[Row, Settings, Result] = dataclasses.replace(job, work=FromStore(job.work, store))  # type: ignore[type-var]
+    return ray.run(remote, tasks, engine, before_submit=push)

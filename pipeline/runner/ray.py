@@ -1,7 +1,7 @@
-"""The engine on a Ray cluster: every Ray worker keeps one worker process, which dies or hangs in its stead.
+"""Runs a job on a Ray cluster. Every Ray worker holds one child process, so a crash or hang does not take it down.
 
-A clip that kills or stalls its process is answered for exactly as on one machine. A node that goes down is Ray's to
-notice: the tasks it held, and only those, are run again elsewhere.
+A task that kills or stalls its child process is answered exactly as on one machine. Node failures are Ray's concern:
+only the tasks that were on the node are run again elsewhere.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-# Read when ray is imported: no report home, and no advice about GPUs that nobody asked for.
+# Read when ray is imported: disable usage reports and the warning about GPUs.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
@@ -24,95 +24,97 @@ import pipeline
 from common.errors import WorkError
 from pipeline.params import Engine
 from pipeline.records.failures import ClipError, Failure
-from pipeline.runner.worker import Answer, Task, Work, Worker
+from pipeline.runner.worker import Answer, Job, Result, Row, Settings, Task, Worker
 
 _POLL_S = 0.5
-_LOSSES = 5  # as many nodes may go down under one clip before the clip is blamed
-_AHEAD = 2  # tasks in flight for each core: none waits for the driver, and few are lost with a node
+_MAX_RETRIES = 5  # node failures tolerated per task
+_TASKS_PER_CORE = 2  # in flight: no core waits for the driver, and few tasks are lost with a node
 
-_seats: dict[Any, Worker] = {}  # in a Ray worker: its process, by what it does
+_workers: dict[str, Worker[Any, Any, Any]] = {}  # in a Ray worker: its child process, by its job
 
 
 def run(
-    work: Work,
-    tasks: Sequence[Task],
-    options: Engine,
-    timeout_s: float,
+    job: Job[Row, Settings, Result],
+    tasks: Sequence[Task[Row]],
+    engine: Engine,
     *,
-    prepare: Callable[[Task], None] | None = None,
-) -> Generator[Answer, None, None]:
-    """As `runner.run`, on the cluster at `options.address`.
+    before_submit: Callable[[Row], None] | None = None,
+) -> Generator[Answer[Row, Result], None, None]:
+    """As `runner.run`, on the cluster at `engine.address`.
 
     Args:
-        prepare: called here, with each task, before it leaves this machine.
+        before_submit: called on this machine with each row before it is sent.
 
     Raises:
         WorkError: no cluster answers, or it has no cores.
     """
-    waiting = sorted(tasks, key=lambda task: (task.cost, task.clip_id))  # popped from the end
+    waiting = sorted(tasks, key=lambda task: (task.cost, task.name))  # popped from the end
     if not waiting:
         return
-    with _connected(options):
-        # Without a store the nodes see this very folder; with one, each works in a folder of its own.
-        seat = (work, timeout_s, None if options.store else str(Path.cwd()))
-        remote = ray.remote(num_cpus=1, max_retries=_LOSSES)(_on_node)
-        held = ray.put(seat)
-        flying: dict[ray.ObjectRef, Task] = {}
+    with _connected(engine):
+        # Without a store the nodes share this folder; with one, each works in a folder of its own.
+        folder = None if engine.store else str(Path.cwd())
+        remote = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_on_node)
+        job_ref = ray.put((job, folder))
+        in_flight: dict[ray.ObjectRef, Task[Row]] = {}
         try:
-            while waiting or flying:
-                while waiting and len(flying) < _AHEAD * _cores(options):
+            while waiting or in_flight:
+                while waiting and len(in_flight) < _TASKS_PER_CORE * _cores(engine):
                     task = waiting.pop()
-                    if prepare is not None:
-                        prepare(task)
-                    flying[remote.remote(held, task)] = task
-                ready, _ = ray.wait(list(flying), timeout=_POLL_S)
+                    if before_submit is not None:
+                        before_submit(task.row)
+                    in_flight[remote.remote(job_ref, task)] = task
+                ready, _ = ray.wait(list(in_flight), timeout=_POLL_S)
                 for reference in ready:
-                    task = flying.pop(reference)
-                    yield task, _fetch(reference)
+                    yield _fetch(reference, in_flight.pop(reference))
         finally:
-            for reference in flying:
+            for reference in in_flight:
                 ray.cancel(reference, force=True)
 
 
-def _on_node(seat: tuple[Work, float, str | None], task: Task) -> dict[str, Any] | ClipError:
-    """In a Ray worker: have the clip worked on by this worker's process, and wait."""
-    work, timeout_s, folder = seat
-    key = repr((work, timeout_s, folder))
-    if key not in _seats:
-        for worker in _seats.values():
+def _on_node(
+    job_and_folder: tuple[Job[Row, Settings, Result], str | None], task: Task[Row]
+) -> tuple[Result | ClipError, float]:
+    """In a Ray worker: run the task in this worker's child process."""
+    job, folder = job_and_folder
+    key = repr(job_and_folder)
+    if key not in _workers:
+        for worker in _workers.values():
             worker.stop()
-        _seats.clear()
-        _seats[key] = Worker(work, timeout_s, Path(folder or tempfile.mkdtemp(prefix="clips-")))
-    _seats[key].give(task)
-    return _seats[key].finish()[1]
+        _workers.clear()
+        _workers[key] = Worker(job, Path(folder or tempfile.mkdtemp(prefix="clips-")))
+    _workers[key].submit(task)
+    answer: Answer[Row, Result] = _workers[key].wait()
+    return answer.result, answer.seconds
 
 
-def _fetch(reference: "ray.ObjectRef") -> dict[str, Any] | ClipError:
+def _fetch(reference: "ray.ObjectRef", task: Task[Row]) -> Answer[Row, Any]:
     try:
-        answer: dict[str, Any] | ClipError = ray.get(reference)
+        result, seconds = ray.get(reference)
     except RayTaskError as error:
-        raise error.cause from None  # what the work raised beside ClipError: a full disk, a bug
+        raise error.cause from None  # raised by the work function: a full disk, a bug
     except RayError as error:
-        return ClipError(Failure.DECODE_ERROR, f"{_LOSSES + 1} nodes or their workers were lost with it: {error}")
-    return answer
+        lost = ClipError(Failure.WORKER_DIED, f"{_MAX_RETRIES + 1} nodes or their workers were lost with it: {error}")
+        return Answer(task, lost, 0.0)
+    return Answer(task, result, seconds)
 
 
 @contextlib.contextmanager
-def _connected(options: Engine) -> Generator[None, None, None]:
-    if ray.is_initialized():  # by the program that called us; it is not ours to shut down
+def _connected(engine: Engine) -> Generator[None, None, None]:
+    if ray.is_initialized():  # by the calling program, which also shuts it down
         yield
         return
-    # The code goes along, so that every node runs this very version.
+    # The code travels along, so that every node runs this very version.
     code = [str(Path(module.__path__[0])) for module in (common, pipeline)]
-    job: dict[str, Any] = {"runtime_env": {"py_modules": code}, "log_to_driver": False, "logging_level": "ERROR"}
-    if options.address == "local":
-        job |= {"num_cpus": options.workers or None, "include_dashboard": False}
+    options: dict[str, Any] = {"runtime_env": {"py_modules": code}, "log_to_driver": False, "logging_level": "ERROR"}
+    if engine.address == "local":
+        options |= {"num_cpus": engine.workers or None, "include_dashboard": False}
     try:
-        _knock(options.address)
-        ray.init(options.address, **job)
+        _check_reachable(engine.address)
+        ray.init(engine.address, **options)
     except (OSError, RuntimeError, ValueError) as error:
         raise WorkError(
-            f"no Ray cluster answers at engine.address: {options.address} ({str(error).splitlines()[0]}): "
+            f"no Ray cluster answers at engine.address: {engine.address} ({str(error).splitlines()[0]}): "
             "start one with `ray start --head`, or set engine.address: local"
         ) from None
     try:
@@ -121,14 +123,14 @@ def _connected(options: Engine) -> Generator[None, None, None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
-    """Fail within seconds where nobody listens; Ray itself would try for minutes."""
+def _check_reachable(address: str) -> None:
+    """Fail within seconds where no server listens; Ray itself would retry for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), timeout=5).close()
 
 
-def _cores(options: Engine) -> int:
-    """Cores of the cluster as it is now; `engine.workers` may ask for fewer."""
-    there = int(ray.cluster_resources().get("CPU", 0))
-    return max(1, min(there, options.workers) if options.workers else there)
+def _cores(engine: Engine) -> int:
+    """Cores of the cluster at this moment, at most `engine.workers`."""
+    available = int(ray.cluster_resources().get("CPU", 0))
+    return max(1, min(available, engine.workers) if engine.workers else available)

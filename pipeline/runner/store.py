@@ -1,21 +1,27 @@
-"""The work store: where the files of single clips live when this machine and a cluster's do not share a file system.
+"""The work store: where the files of single clips are kept when the nodes of a cluster do not share a file system.
 
-Every file has the same name in the store as below the project folder, or, if it lies elsewhere, a name made from its
-whole path. Local copies come and go.
+A file has the same name in the store as below the project folder; a file elsewhere gets a name made from its path.
+Local copies are temporary.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
 import fsspec
 
 from common.files import replacing
 from pipeline.records.failures import ClipError, Failure
+from pipeline.records.rows import ResampleRow, ResizeRow, TrimRow
+
+Upstream = TypeVar("Upstream", bound="TrimRow | ResampleRow")
+Made = TypeVar("Made", bound="TrimRow | ResampleRow | ResizeRow")
+Settings = TypeVar("Settings")
 
 
 @dataclass(frozen=True)
@@ -25,21 +31,21 @@ class Store:
     root: str
 
     def push(self, path: Path, *, replace: bool = False) -> None:
-        """Upload a local file, unless the store has one of its name and size that is no older; `replace` asks nothing."""
+        """Upload a local file, unless the store has one of its name and size that is no older; `replace` always does."""
         system, target = fsspec.core.url_to_fs(self.url(path))
         if not replace and self.size(path) == path.stat().st_size:
             with contextlib.suppress(NotImplementedError):  # some protocols keep no times
                 if system.modified(target).timestamp() >= path.stat().st_mtime:
                     return
         system.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-        # Object stores show a file when it is whole; in a file system the rename does that.
+        # Object stores show a file once it is complete; in a file system the rename has that effect.
         part = f"{target}.part-{hashlib.sha256(str(path.absolute()).encode()).hexdigest()[:8]}"
-        with path.open("rb") as given, system.open(part, "wb") as made:
-            shutil.copyfileobj(given, made, 1 << 20)
+        with path.open("rb") as local, system.open(part, "wb") as remote:
+            shutil.copyfileobj(local, remote, 1 << 20)
         system.mv(part, target)
 
     def pull(self, path: Path) -> Path:
-        """Download a file to its name below the present folder, unless it is there, and return that name.
+        """Download a file to its name below the current folder, unless it is there, and return that name.
 
         Raises:
             ClipError: not_found, when neither this machine nor the store has it.
@@ -47,14 +53,14 @@ class Store:
         local = self._name(path)
         if not local.exists():
             try:
-                with fsspec.open(self.url(path), "rb") as given, replacing(local) as part, part.open("wb") as made:
-                    shutil.copyfileobj(given, made, 1 << 20)
+                with fsspec.open(self.url(path), "rb") as remote, replacing(local) as part, part.open("wb") as file:
+                    shutil.copyfileobj(remote, file, 1 << 20)
             except FileNotFoundError:
                 raise ClipError(Failure.NOT_FOUND, f"{path} is not in {self.root}") from None
         return local
 
     def size(self, path: Path) -> int | None:
-        """Bytes of the file of this name, or None where there is none."""
+        """Bytes of the file of this name; None if there is none."""
         system, target = fsspec.core.url_to_fs(self.url(path))
         try:
             return int(system.info(target)["size"])
@@ -62,7 +68,7 @@ class Store:
             return None
 
     def url(self, path: Path) -> str:
-        """Where the file of this name is in the store."""
+        """URL of the file of this name."""
         return f"{self.root.rstrip('/')}/{self._name(path).as_posix()}"
 
     @staticmethod
@@ -73,7 +79,7 @@ class Store:
 
 
 def read(path: Path, url: str | None) -> bytes:
-    """A clip's file, from here, else from the store at `url`.
+    """The content of a clip's file, local or else in the store at `url`.
 
     Raises:
         FileNotFoundError: it is in neither.
@@ -85,22 +91,22 @@ def read(path: Path, url: str | None) -> bytes:
 
 
 @dataclass(frozen=True)
-class FromStore:
-    """`work` of `(row, params)` for a machine that has none of the clips' files: fetched before, sent after, not kept."""
+class FromStore(Generic[Upstream, Settings, Made]):
+    """A work function for a machine without the clips' files: pulls the input, pushes the result, keeps neither."""
 
-    work: Callable[..., dict[str, Any]]
+    work: Callable[[Upstream, Settings], Made]
     store: Store
 
-    def __call__(self, row: Mapping[str, Any], params: Any) -> dict[str, Any]:
-        """The values of `work`, with paths as they are in the project folder."""
-        source = self.store.pull(Path(row["path"]))
+    def __call__(self, row: Upstream, settings: Settings) -> Made:
+        """The row of `work`, with paths as they are in the project folder."""
+        source = self.store.pull(Path(row.path))
         try:
-            values = self.work({**row, "path": str(source)}, params)
-            made = Path(values["path"])
-            if made == source:
-                return {**values, "path": row["path"]}
-            self.store.push(made, replace=True)
-            made.unlink()
-            return values
+            made = self.work(dataclasses.replace(row, path=str(source)), settings)
+            output = Path(made.path)
+            if output == source:
+                return dataclasses.replace(made, path=row.path)
+            self.store.push(output, replace=True)
+            output.unlink()
+            return made
         finally:
             source.unlink(missing_ok=True)

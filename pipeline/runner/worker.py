@@ -1,6 +1,7 @@
-"""A process that works on one clip at a time; one that dies or hangs loses only the clip in its hands."""
+"""A worker process that handles one task at a time; if it dies or hangs, only that task is lost."""
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import signal
@@ -12,141 +13,177 @@ from dataclasses import dataclass
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
+from common.errors import WorkError
 from pipeline.records.failures import ClipError, Failure
 
-# A fresh interpreter a worker: forking a process that holds decoder threads and SQLite handles is not safe.
+Row = TypeVar("Row")
+Settings = TypeVar("Settings")
+Result = TypeVar("Result")
+
+# A fresh interpreter per worker: forking a process that holds decoder threads and SQLite handles is not safe.
 _CONTEXT = multiprocessing.get_context("spawn")
 
 
 @dataclass(frozen=True)
-class Task:
-    """One clip's work: what the function gets, and a size by which large clips start first."""
+class Task(Generic[Row]):
+    """One unit of work: `row` is the argument of the work function; tasks with a larger `cost` start first."""
 
-    clip_id: str
-    argument: Any
+    name: str  # a clip_id or a file, for messages and ties
+    row: Row
     cost: float = 0.0
 
 
-Work = Callable[[Any], dict[str, Any]]
-Answer = tuple[Task, dict[str, Any] | ClipError]
+@dataclass(frozen=True)
+class Answer(Generic[Row, Result]):
+    """The result of one task, or the failure of its clip."""
+
+    task: Task[Row]
+    result: Result | ClipError
+    seconds: float  # wall time of the work function
 
 
-class Worker:
-    """A process, the pipe to it, and the clip it holds."""
+@dataclass(frozen=True)
+class Job(Generic[Row, Settings, Result]):
+    """A module-level function `work(row, settings)`, its settings, and the seconds that it may take for one row."""
 
-    def __init__(self, work: Work, timeout_s: float, folder: Path | None = None) -> None:
-        """Start the process; it works in `folder`, by default in the present one."""
-        self._work, self._timeout_s, self._folder = work, timeout_s, folder
-        self.task: Task | None = None
+    work: Callable[[Row, Settings], Result]
+    settings: Settings
+    timeout_s: float
+
+
+class Worker(Generic[Row, Settings, Result]):
+    """A child process, the pipe to it, and the task that it holds."""
+
+    def __init__(self, job: Job[Row, Settings, Result], folder: Path | None = None) -> None:
+        """Start the process in `folder`, by default the current one."""
+        self._job, self._folder = job, folder
+        self.task: Task[Row] | None = None
         self._start()
 
-    def _start(self) -> None:
-        self.pipe, theirs = _CONTEXT.Pipe()
-        self._process = _CONTEXT.Process(target=_serve, args=(theirs, self._work, self._folder), daemon=True)
-        with _undisturbed():
-            self._process.start()
-        theirs.close()
-
-    def give(self, task: Task) -> None:
-        """Hand over a clip; the worker must be idle."""
+    def submit(self, task: Task[Row]) -> None:
+        """Send a task; the worker must be idle."""
         self.task, self._since = task, time.monotonic()
-        with contextlib.suppress(BrokenPipeError):  # died while idle: `answer` finds the pipe closed
-            self.pipe.send(task.argument)
+        with contextlib.suppress(BrokenPipeError):  # died while idle: `receive` finds the pipe closed
+            self.pipe.send(task.row)
 
-    def answer(self) -> Answer:
-        """Take the result. A closed pipe means that the process died: name the signal and start another."""
+    def receive(self) -> Answer[Row, Result]:
+        """Receive the answer. If the process has died, the answer is `worker_died` and a new process is started.
+
+        Raises:
+            Exception: whatever other than `ClipError` the work function raised.
+        """
         task = self._release()
         try:
-            result = self.pipe.recv()
+            result, seconds = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             self._process.join()
-            death = _name_exit(self._process.exitcode)
+            death = _exit_text(self._process.exitcode)
             self._restart()
-            return task, ClipError(Failure.DECODE_ERROR, f"the worker process died ({death})")
+            return self._failure(task, ClipError(Failure.WORKER_DIED, f"the worker process died ({death})"))
         if isinstance(result, BaseException) and not isinstance(result, ClipError):
             raise result
-        return task, result
+        return Answer(task, result, seconds)
 
-    def finish(self) -> Answer:
-        """Wait for the answer to the clip in hand, however it ends."""
-        return self.answer() if self.pipe.poll(self._timeout_s) else self.give_up()
+    def wait(self) -> Answer[Row, Result]:
+        """Block until the task is answered or its time is up."""
+        return self.receive() if self.pipe.poll(self._job.timeout_s) else self.abort()
 
     def is_overdue(self) -> bool:
-        """Whether it has held its clip for too long."""
-        return time.monotonic() - self._since > self._timeout_s
+        """Whether the task has exceeded its time."""
+        return time.monotonic() - self._since > self._job.timeout_s
 
-    def give_up(self) -> Answer:
-        """Kill the process, answer for its clip, start another."""
+    def abort(self) -> Answer[Row, Result]:
+        """Kill the process and start a new one; the answer is `timeout`."""
         task = self._release()
         self._process.kill()
         self._process.join()
         self._restart()
-        return task, ClipError(Failure.TIMEOUT, f"no result after {self._timeout_s:g} s")
+        return self._failure(task, ClipError(Failure.TIMEOUT, f"no result after {self._job.timeout_s:g} s"))
 
     def stop(self) -> None:
-        """End the process: at once when it is idle, by force when it holds a clip (its writes are atomic)."""
+        """End the process: by closing its pipe when idle, by SIGKILL when it holds a task (its writes are atomic)."""
         if self.task is not None:
             self._process.kill()
         self.pipe.close()
         self._process.join()
 
-    def _release(self) -> Task:
-        assert self.task is not None
-        task, self.task = self.task, None
-        return task
+    def _start(self) -> None:
+        self.pipe, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, self._job, self._folder), daemon=True)
+        with _sigint_deferred():
+            self._process.start()
+        theirs.close()
 
     def _restart(self) -> None:
         self.pipe.close()
         self._start()
 
+    def _release(self) -> Task[Row]:
+        assert self.task is not None
+        task, self.task = self.task, None
+        return task
+
+    def _failure(self, task: Task[Row], error: ClipError) -> Answer[Row, Result]:
+        return Answer(task, error, time.monotonic() - self._since)
+
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Hold Ctrl-C back while a process starts: its half-told beginning would end in a traceback.
+def _sigint_deferred() -> Iterator[None]:
+    """Defer SIGINT while a process is spawned: an interrupted spawn prints tracebacks.
 
-    The child inherits the block, for Ctrl-C is the parent's to handle. The block alone does not do for the parent: the
-    signal may come by way of another thread (a progress bar's), and Python would raise it here all the same.
+    The child inherits the mask, so Ctrl-C is handled by the parent alone. The mask alone is not enough for the parent:
+    the signal may be delivered to another thread (a progress bar's), and Python would raise it here all the same.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    resource_tracker.ensure_running()  # its own start lifts the block
-    came: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    resource_tracker.ensure_running()  # its own start would reset the mask
+    received: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         signal.signal(signal.SIGINT, handler)
-    if came:
+    if received:
         signal.raise_signal(signal.SIGINT)
 
 
-def _serve(pipe: Connection, work: Work, folder: Path | None) -> None:
-    """A worker's life: take an argument, send back a result, until the parent closes the pipe or dies."""
+def _serve(pipe: Connection, job: Job[Any, Any, Any], folder: Path | None) -> None:
+    """The child's loop: receive a row, send back `(result or exception, seconds)`, until the pipe is closed."""
     if folder is not None:
         os.chdir(folder)
     while True:
         try:
-            argument = pipe.recv()
+            row = pipe.recv()
         except (EOFError, ConnectionResetError):
             return
+        started = time.perf_counter()
         try:
-            result: Any = work(argument)
-        except Exception as error:
-            if not isinstance(error, ClipError):
-                error.add_note(f"In a worker process, with {str(argument)[:500]}:\n{traceback.format_exc()}")
+            result = job.work(row, job.settings)
+        except ClipError as error:
             result = error
+        except Exception as error:  # noqa: BLE001 (a bug or a full disk: raised again in the parent)
+            result = _for_parent(error, row)
         try:
-            pipe.send(result)
+            pipe.send((result, time.perf_counter() - started))
         except BrokenPipeError:
             return
 
 
-def _name_exit(code: int | None) -> str:
+def _for_parent(error: Exception, row: object) -> Exception:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # The machine's trouble, not the clip's: stop instead of failing every further clip.
+        name = error.filename or "a file"
+        return WorkError(f"{name}: the disk is full; free some space and run the same command to carry on")
+    error.add_note(f"In a worker process, with {str(row)[:500]}:\n{traceback.format_exc()}")
+    return error
+
+
+def _exit_text(code: int | None) -> str:
     if code is not None and code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}"
