@@ -6,7 +6,7 @@ from common.errors import ParamError, WorkError
 from common.files import sweep
 from common.paths import MIRROR, RAW
 from pipeline import params, sources
-from pipeline.fetch import disk
+from pipeline.fetch.retention import remove_punched
 from pipeline.records import manifests
 from pipeline.records.rows import DownloadRow
 from pipeline.runner.per_clip import print_summary
@@ -40,7 +40,7 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
     RAW.mkdir(parents=True, exist_ok=True)
     sweep(RAW)
     if refill:
-        disk.remove_hollow(RAW)
+        remove_punched(RAW)
     rows: list[DownloadRow] = []
     for source in chosen:
         if only in (None, source.name):

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.files import write_bytes
-from common.paths import FILMSTRIPS, RAW, TRIMMED
+from common.paths import FILMSTRIPS
 from pipeline import params
-from pipeline.fetch.disk import hollow
+from pipeline.fetch.retention import punch_holes
 from pipeline.params import Resize
 from pipeline.records import manifests
 from pipeline.records.failures import TRANSIENT
@@ -63,14 +63,9 @@ def _cost(row: ResampleRow) -> float:
 def _drop_raw(rows: Sequence[ResizeRow]) -> None:
     """Free the raw bytes of finished clips: ok, or failed for good. A user's own folders are never touched."""
     finished = {row.clip_id for row in rows if row.error not in TRANSIENT}
-    made = {RAW: manifests.read(DownloadRow), TRIMMED: manifests.read(TrimRow)}
-    freed = 0
-    for folder, upstream in made.items():
-        paths = (Path(row.path) for row in upstream if row.path and row.clip_id in finished)
-        freed += sum(hollow(path) for path in paths if folder in path.parents and path.exists())
+    upstream = (*manifests.read(DownloadRow), *manifests.read(TrimRow))
+    freed = punch_holes(Path(row.path) for row in upstream if row.path and row.clip_id in finished)
     print(f"resize: {freed / 1e9:,.2f} GB of raw bytes dropped (download.keep_raw: false)")
 
 
-STAGE = PerClipStage(
-    resize, reads=ResampleRow, writes=ResizeRow, version=VERSION, folder=FILMSTRIPS, cost=_cost
-)
+STAGE = PerClipStage(resize, reads=ResampleRow, writes=ResizeRow, version=VERSION, folder=FILMSTRIPS, cost=_cost)

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from common.files import write_bytes
 from common.paths import MANIFESTS
-from pipeline.records import rows
+from pipeline.records.rows import ROW_TYPES
 from pipeline.records.schema import schema
 
 RECIPES = Path(__file__).with_name("recipes.md")
@@ -27,7 +27,7 @@ A clip lost in one stage stays in the manifests of the later ones with the same 
 def dictionary() -> str:
     """The text: a table of columns for every manifest, then the recipes."""
     parts = [_HEAD]
-    for kind in rows.MANIFESTS:
+    for kind in ROW_TYPES:
         purpose = (inspect.getdoc(kind) or "").splitlines()[0]
         parts += [f"## {kind.MANIFEST}.parquet\n", f"{purpose}\n", "| column | type | meaning |", "|---|---|---|"]
         parts += [f"| `{field.name}` | {_type_name(field.type)} | {_meaning(field)} |" for field in schema(kind)]

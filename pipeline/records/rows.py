@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
 from pipeline.records.failures import ClipError
-from pipeline.records.schema import column, result, result_fields
+from pipeline.records.schema import Record, column, missing_results, result
 
 Status = Literal["ok", "failed", "spare"]
 Split = Literal["train", "val", "test"]
@@ -45,11 +45,13 @@ class ClipRow:
     error: str | None = column("failure code, null unless failed; kept from the stage where the clip was lost", None)
     error_detail: str | None = column("what exactly was wrong, one line", None)
     attempts: int = column("how often the stage that decided has tried this clip", 1)
-    key: str = column("digest of the clip's input and of the params that shaped this row: equal keys, equal results", "")
+    key: str = column(
+        "digest of the clip's input and of the params that shaped this row: equal keys, equal results", ""
+    )
 
     def __post_init__(self) -> None:
         if self.status == "ok":
-            missing = [name for name in result_fields(type(self)) if getattr(self, name) is None]
+            missing = missing_results(self)
             if missing:
                 raise ValueError(f"{self.clip_id} is ok and has no {', '.join(missing)}")
 
@@ -208,7 +210,7 @@ class ShardRow(ClipRow):
     length: int = column("size of the filmstrip in bytes")
 
 
-MANIFESTS: tuple[type, ...] = (
+ROW_TYPES: tuple[type[Record], ...] = (
     *(DownloadRow, TrimRow, ResampleRow, ResizeRow),
     *(CompositeRow, ClassRow, SplitRow, ShardRow),
 )

@@ -2,7 +2,6 @@
 
 import dataclasses
 import types
-from functools import cache
 from typing import Any, ClassVar, Literal, Protocol, Union, get_args, get_origin, get_type_hints
 
 import pyarrow as pa
@@ -17,7 +16,12 @@ class Record(Protocol):
 
 
 _MISSING: Any = dataclasses.MISSING
-_ARROW_TYPES = {str: pa.string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_()}
+_ARROW_TYPES: dict[Any, pa.DataType] = {
+    str: pa.string(),
+    int: pa.int64(),
+    float: pa.float64(),
+    bool: pa.bool_(),
+}
 
 
 def column(doc: str, default: Any = _MISSING) -> Any:
@@ -30,22 +34,20 @@ def result(doc: str) -> Any:
     return dataclasses.field(default=None, metadata={"doc": doc, "result": True})
 
 
-@cache
-def result_fields(kind: type[Record]) -> tuple[str, ...]:
-    """Names of the fields of `kind` that were declared by `result`."""
-    return tuple(field.name for field in dataclasses.fields(kind) if field.metadata.get("result"))
+def missing_results(row: Record) -> list[str]:
+    """Names of the fields declared by `result` that are None in `row`."""
+    fields = row.__dataclass_fields__.values()
+    return [field.name for field in fields if "result" in field.metadata and getattr(row, field.name) is None]
 
 
-@cache
 def list_fields(kind: type[Any]) -> tuple[str, ...]:
     """Names of the fields of a dataclass that hold tuples (lists in parquet and JSON)."""
     hints = get_type_hints(kind)
     return tuple(field.name for field in dataclasses.fields(kind) if get_origin(_required(hints[field.name])) is tuple)
 
 
-@cache
-def schema(kind: type[Record]) -> pa.Schema:
-    """The Arrow schema of a manifest: one column per field, in the order of the fields, with its meaning as metadata."""
+def schema(kind: type[Any]) -> pa.Schema:
+    """The Arrow schema of the row type `kind`: one column per field, in the order of the fields, with its meaning as metadata."""
     hints = get_type_hints(kind)
     return pa.schema(
         [

@@ -62,6 +62,7 @@ class Ledger(Generic[Result]):
 
     def __init__(self, stage: str, kind: type[Result]) -> None:
         self._path, self._kind = LEDGERS / f"{stage}.sqlite", kind
+        self._lists = list_fields(kind)
 
     def __enter__(self) -> "Ledger[Result]":
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ class Ledger(Generic[Result]):
         return self._db.execute(query, sorted(TRANSIENT)).rowcount
 
     def _parse(self, values: dict[str, Any]) -> Result:
-        lists = {name: tuple(values[name]) for name in list_fields(self._kind) if values[name] is not None}
+        lists = {name: tuple(values[name]) for name in self._lists if values[name] is not None}
         return self._kind(**values | lists)
 
 

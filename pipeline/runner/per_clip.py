@@ -14,9 +14,8 @@ from tqdm import tqdm
 
 from common.errors import WorkError
 from common.files import sweep
-from common.paths import RAW, TRIMMED
 from pipeline import runner
-from pipeline.fetch.disk import is_hollow
+from pipeline.fetch.retention import count_punched
 from pipeline.params import Engine
 from pipeline.records import manifests
 from pipeline.records.failures import ClipError
@@ -193,9 +192,7 @@ def _has_file(outcome: Outcome[Result], store: Store | None) -> bool:
 
 
 def _check_bytes(todo: Sequence[Task[Any]]) -> None:
-    paths = [Path(task.row.path) for task in todo]
-    ours = [path for path in paths if {RAW, TRIMMED} & {*path.parents} and path.exists()]
-    dropped = sum(is_hollow(path) for path in ours)
+    dropped = count_punched(Path(task.row.path) for task in todo)
     if dropped:
         raise WorkError(
             f"{dropped:,} clips are to be done again, and their raw bytes were dropped (download.keep_raw: false): "

@@ -54,7 +54,7 @@ def run(
     with _connected(engine):
         # Without a store the nodes share this folder; with one, each works in a folder of its own.
         folder = None if engine.store else str(Path.cwd())
-        remote = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_on_node)
+        remote: Any = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_on_node)
         job_ref = ray.put((job, folder))
         in_flight: dict[ray.ObjectRef, Task[Row]] = {}
         try:
