@@ -1,5 +1,4 @@
-"""What both packages stand on: typed params, atomic files, and the manners of a command line.
+"""The base of `pipeline` and `training`, which do not import each other: params, atomic files, paths, errors, exit codes.
 
-Only the standard library, NumPy-free and quick to import: `pipeline` and `training` never import each other,
-and both import this.
+Imports nothing but the standard library and PyYAML.
 """

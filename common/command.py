@@ -1,42 +1,72 @@
-"""Run a command so that a person never meets a traceback for bad data, a bad param or Ctrl-C."""
+"""Command-line entry: errors become one line and an exit code, and commands are described by their modules' docstrings."""
 
+import argparse
+import ast
 import errno
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from common.errors import ParamError, WorkError
 
 DONE, FAILED, USAGE = 0, 1, 2
 
+if TYPE_CHECKING:
+    _SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
+
 
 def run(main: Callable[[], None]) -> int:
-    """Call `main` and return its exit code: 0 done, 1 the work could not be done, 2 wrong usage or params."""
+    """Call `main` and return the exit code: 0 done, 1 the work could not be done, 2 wrong usage or params.
+
+    Bad data, a bad param, an operating system error and Ctrl-C print one line to stderr; other exceptions are bugs and
+    pass through.
+    """
     try:
         main()
         sys.stdout.flush()
     except ParamError as error:
-        return _say(USAGE, str(error))
+        return _fail(USAGE, str(error))
     except WorkError as error:
-        return _say(FAILED, str(error))
+        return _fail(FAILED, str(error))
     except KeyboardInterrupt:
-        return _say(FAILED, "interrupted; what is finished is kept, run the same command to carry on")
+        return _fail(FAILED, "interrupted; finished work is kept, run the same command to continue")
     except BrokenPipeError:
-        # The reader (`| head`) has what it wanted. Python would complain again when it flushes at exit.
+        # The reader (`| head`) closed the pipe: without this, Python prints another error when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except OSError as error:
-        return _say(FAILED, _explain(error))
+        return _fail(FAILED, _describe(error))
     return DONE
 
 
-def _say(code: int, message: str) -> int:
+def add_command(commands: "_SubParsers", module: Path) -> argparse.ArgumentParser:
+    """Add a command named after `module`, with the first sentence of the module's docstring as its help."""
+    text = summary(module).replace("%", "%%")  # argparse formats help with %
+    return commands.add_parser(module.name, help=text, description=f"{text}. Settings: params.yaml.")
+
+
+def summary(module: Path) -> str:
+    """The first sentence of a module's docstring, without the module's name and the full stop.
+
+    Read from the source file, because importing a stage imports torch or OpenCV: `"trim: cut clips."` gives `cut clips`.
+
+    Args:
+        module: path without `.py`, or the folder of a package.
+    """
+    file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
+    return docstring.partition("\n")[0].removeprefix(f"{module.name}: ").removesuffix(".")
+
+
+def _fail(code: int, message: str) -> int:
     print(f"\nerror: {message}" if sys.stderr.isatty() else f"error: {message}", file=sys.stderr, flush=True)
     return code
 
 
-def _explain(error: OSError) -> str:
-    where = f"{error.filename}: " if error.filename else ""
+def _describe(error: OSError) -> str:
+    path = f"{error.filename}: " if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"{where}the disk is full; free some space and run the same command to carry on"
-    return f"{where}{error.strerror or error}"
+        return f"{path}the disk is full; free some space and run the same command to continue"
+    return f"{path}{error.strerror or error}"

@@ -1,32 +1,35 @@
-"""Files that are either the old one or the whole new one, whenever the power goes."""
+"""Atomic file writes."""
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 _PREFIX = ".part-"
 
 
-@contextmanager
+@contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; when the block ends well, flush it to disk and rename it to `path`.
+    """Yield a temporary path in the folder of `path`; at the end of the block, rename it to `path`.
 
-    The temporary file is removed when the block raises. A killed process leaves it behind: see `sweep`.
+    File and folder are flushed to disk, so that after a power failure `path` is either the old file or the new one,
+    complete. When the block raises, the temporary file is removed and `path` is unchanged. A process that is killed
+    leaves its temporary file behind: see `sweep`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The target's own suffix stays last: ffmpeg and others choose the format by it.
+    # The suffix is kept because ffmpeg and others choose the format by it; 200 characters, so that the name fits.
     temporary = path.parent / f"{_PREFIX}{os.getpid()}-{path.name[-200:]}"
     try:
         yield temporary
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
+        _flush(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
+        _flush(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -36,12 +39,24 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as indented JSON, keys in the order given, atomically."""
+    """Write `value` to `path` atomically, as indented JSON with keys in the order given.
+
+    Raises:
+        ValueError: `value` contains NaN or an infinity, which JSON does not have.
+    """
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
 
 
 def sweep(folder: Path) -> None:
-    """Remove temporary files that killed processes left anywhere below `folder`."""
-    for left_over in folder.rglob(f"{_PREFIX}*"):
-        if left_over.is_file():
-            left_over.unlink(missing_ok=True)
+    """Delete the temporary files of killed processes anywhere below `folder`."""
+    for temporary in folder.rglob(f"{_PREFIX}*"):
+        if temporary.is_file():
+            temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

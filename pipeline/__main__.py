@@ -7,33 +7,17 @@ from pathlib import Path
 
 from common import command
 
-STAGES = {
-    "download": "fetch what the composite needs and look at each file on arrival",
-    "trim": "every clip as a file of its own, by stream copy",
-    "resample": "the timeline: which frame is on screen at each of 100 ticks at 10 FPS",
-    "resize": "decode every clip once into a 64x64 filmstrip",
-    "merge": "one manifest of all sources, every clip with its class",
-    "split": "hold out a fifth of the classes",
-    "shard": "filmstrips into WebDataset tars with byte offsets",
-    "verify": "decode every sample of every shard and hold it against the manifests",
-}
-TOOLS = {
-    "stats": "print the funnel and the losses by reason",
-    "report": "write reports/dataset.html: the dataset in one page",
-    "retry": "try again what failed for reasons that may have passed",
-}
+STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
+TOOLS = ("stats", "report", "retry")
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m pipeline", description="Videos in, shards out.")
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
-    made = {
-        name: stages.add_parser(
-            name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml."
-        )
-        for name, purpose in (STAGES | TOOLS).items()
-    }
+    folder = Path(__file__).parent
+    modules = [folder / name for name in STAGES] + [folder / "tools" / name for name in TOOLS]
+    made = {module.name: command.add_command(stages, module) for module in modules}
     made["download"].add_argument("--only", metavar="SOURCE", help="fetch this source alone")
     made["download"].add_argument("--dry-run", action="store_true", help="say what would be fetched; fetch lists only")
     made["download"].add_argument("--refill", action="store_true", help="fetch again what keep_raw: false has dropped")

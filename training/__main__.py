@@ -7,16 +7,8 @@ from pathlib import Path
 
 from common import command
 
-STAGES = {
-    "pretrain": "a masked autoencoder on the clips of the training classes",
-    "stage1": "the autoencoder fine-tuned for reconstruction, against the one that is not",
-    "stage2": "small ViT with Shifted Patch Tokenization, from scratch, on TinyVIRAT",
-    "stage3": "the autoencoder's encoder with a memory-augmented network on class episodes",
-    "evaluate": "few-shot accuracy on the held-out classes",
-}
-TOOLS = {
-    "report": "reports/results.html from the metrics",
-}
+STAGES = ("pretrain", "stage1", "stage2", "stage3", "evaluate")
+TOOLS = ("report",)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,8 +17,9 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m training", description="Shards in; checkpoints, metrics, figures out."
     )
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
-    for name, purpose in (STAGES | TOOLS).items():
-        stages.add_parser(name, help=purpose, description=f"{purpose[0].upper()}{purpose[1:]}. Obeys params.yaml.")
+    folder = Path(__file__).parent
+    for module in [folder / name for name in STAGES] + [folder / "tools" / name for name in TOOLS]:
+        command.add_command(stages, module)
     latents = stages.add_parser(
         "export-latents",
         help="what an encoder makes of every clip, to parquet or npy",
