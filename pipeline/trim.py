@@ -7,8 +7,8 @@ from pipeline import params
 from pipeline.params import Trim
 from pipeline.records.rows import DownloadRow, TrimRow
 from pipeline.runner.per_clip import PerClipStage
-from pipeline.video.cut import cut
-from pipeline.video.frames import shown_frames
+from pipeline.video.cut import Cut, cut
+from pipeline.video.frames import read_frame_times
 
 VERSION = 2
 
@@ -27,18 +27,18 @@ def trim(row: DownloadRow, settings: Trim) -> TrimRow:
     """
     source = Path(row.path)
     if row.precut or row.start_s is None or row.end_s is None:
-        path, lead_in_s, duration_s = source, 0.0, float(shown_frames(source, believe=True).length)
+        clip = Cut(source, 0.0, float(read_frame_times(source, trust_packets=True).duration))
     else:
         # The source's container keeps the source's time base, so ticks choose the same frames before and after the cut.
         target = TRIMMED / row.source / f"{row.clip_id}{source.suffix.lower() or '.mkv'}"
-        path, lead_in_s, duration_s = cut(source, target, row.start_s, row.end_s, settings.margin_s)
+        clip = cut(source, target, row.start_s, row.end_s, settings.margin_s)
     return TrimRow(
         clip_id=row.clip_id,
         source=row.source,
-        path=str(path),
-        lead_in_s=lead_in_s,
-        duration_s=duration_s,
-        bytes=path.stat().st_size,
+        path=str(clip.path),
+        lead_in_s=clip.lead_in_s,
+        duration_s=clip.duration_s,
+        bytes=clip.path.stat().st_size,
     )
 
 

@@ -1,1 +1,1 @@
-"""Decoding: from a video file to timestamps, and from timestamps to 64x64 frames. Nothing here knows of datasets."""
+"""Reads video files: frame timestamps, timelines, and 64x64 frames as filmstrips. Knows nothing of datasets."""

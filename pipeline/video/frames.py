@@ -1,4 +1,4 @@
-"""The frames that a viewer of a file sees, and when: from its packets where those can be trusted, else by a decode."""
+"""Presentation times of a file's frames: from its packets where these are reliable, else by decoding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,83 +13,87 @@ from av.video.stream import VideoStream
 from pipeline.records.failures import ClipError, Failure
 from pipeline.video.container import open_video
 from pipeline.video.decode import timed_frames
-from pipeline.video.packets import Clock, PacketTimes, read_packets
+from pipeline.video.packets import Clock, StreamPackets, read_packets
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What a file says of itself."""
+class StreamMetadata:
+    """Format and shape of a video stream, by its headers."""
 
-    container: str
-    codec: str
+    container: str  # FFmpeg's name of the container format
+    codec: str  # FFmpeg's name of the codec
     width: int  # pixels, before rotation
     height: int
-    rotation: int  # degrees, anticlockwise
+    rotation: int  # degrees counter-clockwise by which players turn the frame; 0 if no frame was decoded
 
 
 @dataclass(frozen=True)
-class Frames:
-    """The frames of one stream: presentation timestamps ascending, and the end of the last, in `time_base` units."""
+class FrameTimes:
+    """Presentation times of a stream's frames."""
 
-    pts: Sequence[int]
-    end: int
-    time_base: Fraction
-    origin: Literal["packets", "frames"]
+    pts: Sequence[int]  # ascending, in units of time_base
+    end: int  # end of the last frame, in units of time_base
+    time_base: Fraction  # seconds
+    timeline_from: Literal["packets", "frames"]  # read from packets, or from decoded frames
     clock: Clock
-    facts: Facts
+    metadata: StreamMetadata
 
     @property
-    def length(self) -> Fraction:
+    def duration(self) -> Fraction:
         """Seconds from the first frame to the end of the last."""
         return (self.end - self.pts[0]) * self.time_base
 
 
-def shown_frames(path: str | Path, until_s: Fraction | None = None, *, believe: bool = False) -> Frames:
-    """The frames of a file, at least those of its first `until_s` seconds.
+def read_frame_times(path: str | Path, until_s: Fraction | None = None, *, trust_packets: bool = False) -> FrameTimes:
+    """Times of a file's frames, at least of those in the first `until_s` seconds.
 
     Args:
-        believe: decode nothing; where packets cannot be trusted the list may hold frames that will not come out, and
-            no rotation is known.
+        until_s: seconds after the first frame; None reads the whole file.
+        trust_packets: decode nothing if packets have any timestamps, reliable or not. The result may then list frames
+            that cannot be decoded, and `rotation` is 0.
 
     Raises:
-        ClipError: decode_error when no frame carries a time; else as `open_video`.
+        ClipError: decode_error when no frame has a time; else as `open_video`.
     """
     with open_video(path) as (container, stream):
         until = None if until_s is None else until_s + (stream.start_time or 0) * Fraction(stream.time_base or 0)
-        packets, first = read_packets(container, stream, until, look=not believe)
-        facts = _facts(container.format.name, stream, first)
-    if packets.trustworthy or (believe and packets.clock != "rate"):
-        return _from_packets(packets, facts)
-    return _from_decode(path, packets, facts, until_s)
+        packets, first_frame = read_packets(container, stream, until, decode_first=not trust_packets)
+        metadata = _metadata(container.format.name, stream, first_frame)
+    if packets.reliable or (trust_packets and packets.clock != "rate"):
+        return _from_packets(packets, metadata)
+    return _from_decoding(path, packets, metadata, until_s)
 
 
-def _facts(container: str, stream: VideoStream, first: VideoFrame | None) -> Facts:
+def _metadata(container: str, stream: VideoStream, first_frame: VideoFrame | None) -> StreamMetadata:
     context = stream.codec_context
-    rotation = first.rotation if first is not None else 0
-    return Facts(container, context.codec.canonical_name, context.width, context.height, rotation)
+    rotation = first_frame.rotation if first_frame is not None else 0
+    return StreamMetadata(container, context.codec.canonical_name, context.width, context.height, rotation)
 
 
-def _from_packets(packets: PacketTimes, facts: Facts) -> Frames:
-    stamps = packets.pts if packets.clock == "presentation" else packets.dts
-    first = next(stamp for stamp in stamps if stamp is not None)
-    # Frames that precede the first keyframe in display order refer to a picture that is not in the file.
+def _from_packets(packets: StreamPackets, metadata: StreamMetadata) -> FrameTimes:
+    by_pts = packets.clock == "presentation"
+    stamped = [(packet.pts if by_pts else packet.dts, packet) for packet in packets.packets]
+    first = next(time for time, _ in stamped if time is not None)
+    # Frames shown before the first keyframe refer to a frame that is not in the file.
     shown = sorted(
-        (stamp, duration)
-        for stamp, duration, hidden in zip(stamps, packets.durations, packets.hidden, strict=True)
-        if stamp is not None and stamp >= first and not hidden
+        (time, packet.duration)
+        for time, packet in stamped
+        if time is not None and time >= first and not packet.is_hidden
     )
     if not shown:
-        raise ClipError(Failure.DECODE_ERROR, "the container hides every frame from players")
-    times = [stamp for stamp, _ in shown]
-    end = times[-1] + (shown[-1][1] or _usual_step(times))
-    return Frames(times, end, packets.time_base, "packets", packets.clock, facts)
+        raise ClipError(Failure.DECODE_ERROR, "the container marks every frame as not to be shown")
+    times = [time for time, _ in shown]
+    end = times[-1] + (shown[-1][1] or _median_step(times))
+    return FrameTimes(times, end, packets.time_base, "packets", packets.clock, metadata)
 
 
-def _from_decode(path: str | Path, packets: PacketTimes, facts: Facts, until_s: Fraction | None) -> Frames:
+def _from_decoding(
+    path: str | Path, packets: StreamPackets, metadata: StreamMetadata, until_s: Fraction | None
+) -> FrameTimes:
     times: list[int] = []
     last_duration = 0
     with open_video(path) as (container, stream):
-        # Times do not depend on what the pictures show: the costly last steps of decoding are left out.
+        # Times do not depend on pixel values, so the costly last steps of decoding are left out.
         stream.codec_context.options = {
             **stream.codec_context.options,
             "skip_idct": "all",
@@ -98,18 +102,18 @@ def _from_decode(path: str | Path, packets: PacketTimes, facts: Facts, until_s: 
         }
         for time, frame in timed_frames(container, stream, packets.clock):
             if frame.is_corrupt and not times:
-                continue  # what it refers to lies before the file's beginning
+                continue  # refers to a frame before the start of the file
             times.append(time)
             last_duration = frame.duration or 0
             if until_s is not None and (time - times[0]) * packets.time_base > until_s:
                 break
     if not times:
-        raise ClipError(Failure.DECODE_ERROR, "no frame could be decoded, or none carries a time")
-    end = times[-1] + (last_duration or _usual_step(times))
-    return Frames(times, end, packets.time_base, "frames", packets.clock, facts)
+        raise ClipError(Failure.DECODE_ERROR, "no frame can be decoded, or no frame has a time")
+    end = times[-1] + (last_duration or _median_step(times))
+    return FrameTimes(times, end, packets.time_base, "frames", packets.clock, metadata)
 
 
-def _usual_step(times: Sequence[int]) -> int:
-    """Median distance of frames: the best guess for how long the last one stays on screen."""
+def _median_step(times: Sequence[int]) -> int:
+    """Median interval between frames, the estimate of how long the last one is shown."""
     steps = sorted(after - before for before, after in pairwise(times))
     return steps[len(steps) // 2] if steps else 1

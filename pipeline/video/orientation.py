@@ -1,9 +1,10 @@
-"""How a player turns, mirrors and stretches a frame before it shows it."""
+"""Rotation, mirroring and pixel shape that a file asks players to apply."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
@@ -11,35 +12,35 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Orientation:
-    """Turns by right angles and mirrorings, done in the order of the fields."""
+    """A rotation by a multiple of 90 degrees with or without mirroring, as steps in the order of the fields."""
 
-    transposed: bool = False  # rows become columns
-    mirrored: bool = False  # left and right change places
-    upside_down: bool = False
+    transpose: bool = False
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
 
     @classmethod
-    def of(cls, frame: VideoFrame) -> "Orientation":
-        """What the display matrix of `frame` says, to the nearest right angle.
+    def from_display_matrix(cls, frame: VideoFrame) -> "Orientation":
+        """The orientation by the frame's display matrix, to the nearest right angle; identity if it has none.
 
-        ISO 14496-12: the linear part of the matrix, `[[a, b], [c, d]]`, sends a point to `(a x + c y, b x + d y)`.
+        ISO 14496-12: the linear part of the matrix, `[[a, b], [c, d]]`, maps a point to `(a x + c y, b x + d y)`.
         """
-        if Type.DISPLAYMATRIX not in frame.side_data:
+        side_data = cast(SideDataContainer, frame.side_data)  # PyAV's stub declares motion vectors only
+        if Type.DISPLAYMATRIX not in side_data:
             return cls()
-        data = bytes(frame.side_data[Type.DISPLAYMATRIX])  # type: ignore[typeddict-item]  # the stub lists decoded kinds only
-        (a, b), (c, d) = np.frombuffer(data, np.int32).reshape(3, 3)[:2, :2].tolist()
+        (a, b), (c, d) = np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), np.int32).reshape(3, 3)[:2, :2].tolist()
         if abs(a) < abs(b):
             return cls(True, c < 0, b < 0)
         return cls(False, a < 0, d < 0)
 
     def apply(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """`picture`, `(H, W, 3)`, as it is to be shown."""
-        if self.transposed:
+        """Transpose and flip `picture`, `(H, W, 3)`."""
+        if self.transpose:
             picture = picture.transpose(1, 0, 2)
-        if self.mirrored:
+        if self.flip_horizontal:
             picture = picture[:, ::-1]
-        return picture[::-1] if self.upside_down else picture
+        return picture[::-1] if self.flip_vertical else picture
 
 
-def pixel_shape(stream: VideoStream) -> float:
-    """Width of a pixel over its height."""
+def pixel_aspect_ratio(stream: VideoStream) -> float:
+    """Width of a pixel divided by its height; 1 if the stream has no sample aspect ratio."""
     return float(stream.sample_aspect_ratio or 1) or 1.0

@@ -1,10 +1,10 @@
-"""What a container says of its frames without decoding them."""
+"""Frame times and flags that a container stores with its packets, read without decoding."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import av
 from av.container import InputContainer
@@ -14,107 +14,108 @@ from av.video.stream import VideoStream
 
 from pipeline.video.container import demux
 
-# What the times of frames are read from:
-#   presentation  every packet says when its frame is shown
-#   order         packets are stamped in decoding order only: the n-th frame shown gets the n-th stamp (AVI, MXF)
-#   rate          no stamps at all: the n-th frame is shown at n / nominal rate (elementary streams)
+# Where the times of decoded frames come from:
+#   presentation  each packet has a presentation timestamp (PTS)
+#   order         packets have timestamps in decoding order only: the n-th frame shown gets the n-th one (AVI, MXF)
+#   rate          no timestamps: the n-th frame is shown at n / nominal frame rate (elementary streams)
 Clock = Literal["presentation", "order", "rate"]
 
-# Codecs of which every packet is one frame shown. Of any other, frames are counted by decoding them.
-_ONE_FRAME_A_PACKET = frozenset(
+# Codecs in which each packet holds exactly one frame. Frames of other codecs are counted by decoding.
+_ONE_FRAME_PER_PACKET = frozenset(
     {
-        "h264",
-        "hevc",
-        "av1",
-        "vp8",
-        "vp9",
-        "mpeg1video",
-        "mpeg2video",
-        "h263",
-        "flv1",
-        "wmv1",
-        "wmv2",
-        "theora",
-        "dvvideo",
+        *("h264", "hevc", "av1", "vp8", "vp9", "mpeg1video", "mpeg2video", "h263", "flv1", "wmv1", "wmv2", "theora"),
+        *("dvvideo", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "rawvideo", "png", "apng", "gif"),
     }
-    | {"mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "rawvideo", "png", "apng", "gif"}
 )
 
 
-@dataclass
-class PacketTimes:
-    """Timestamps of the packets of one stream, in decoding order and in units of `time_base`."""
+class PacketInfo(NamedTuple):
+    """Timestamps, in units of the stream's time base, and flags of one packet."""
 
+    pts: int | None
+    dts: int | None
+    duration: int  # 0 if unknown
+    is_keyframe: bool
+    is_hidden: bool  # players do not show the frame: an edit list or the codec excludes it
+
+
+@dataclass(frozen=True)
+class StreamPackets:
+    """The packets of one video stream in decoding order."""
+
+    packets: Sequence[PacketInfo]
     codec: str
     in_avi: bool
-    time_base: Fraction
-    reorders: bool = False  # the decoder hands frames out later than it takes their packets in
-    interlaced: bool = False
-    pts: list[int | None] = field(default_factory=list)
-    dts: list[int | None] = field(default_factory=list)
-    durations: list[int] = field(default_factory=list)
-    keyframes: list[bool] = field(default_factory=list)
-    hidden: list[bool] = field(default_factory=list)  # players do not show the frame: an edit list or the codec says so
+    time_base: Fraction  # seconds per unit of the timestamps
+    reorders: bool  # the decoder outputs frames in another order than their packets
+    interlaced: bool
 
     @property
     def clock(self) -> Clock:
         """Where the times of decoded frames come from."""
-        if all(pts is None for pts in self.pts):
-            return "rate" if all(dts is None for dts in self.dts) else "order"
-        # A stream that reorders its frames and shows each the moment it is decoded has no presentation times.
-        as_decoded = self.in_avi or (self.reorders and self.pts == self.dts)
-        return "order" if as_decoded else "presentation"
+        if all(packet.pts is None for packet in self.packets):
+            return "rate" if all(packet.dts is None for packet in self.packets) else "order"
+        # PTS that equal DTS in a stream with reordered frames are copies of the DTS.
+        copied = self.reorders and all(packet.pts == packet.dts for packet in self.packets)
+        return "order" if self.in_avi or copied else "presentation"
 
     @property
-    def trustworthy(self) -> bool:
-        """Whether the packets alone tell which frames will come out of the decoder, and when."""
-        known = [pts for pts in self.pts if pts is not None]
-        complete = bool(known) and len(known) == len(self.pts) == len(set(known))
-        decoded = [dts for dts in self.dts if dts is not None]
-        never_back = all(before < after for before, after in pairwise(decoded))
-        # Of interlaced video a packet may hold one of a frame's two fields.
-        one_each = self.codec in _ONE_FRAME_A_PACKET and not self.interlaced
-        return complete and never_back and one_each and self.keyframes[0] and self.clock == "presentation"
+    def reliable(self) -> bool:
+        """Whether the packets alone determine which frames the decoder outputs, and when each is shown."""
+        pts = [packet.pts for packet in self.packets if packet.pts is not None]
+        complete = bool(pts) and len(pts) == len(self.packets) == len(set(pts))
+        dts = [packet.dts for packet in self.packets if packet.dts is not None]
+        increasing = all(before < after for before, after in pairwise(dts))
+        # A packet of interlaced video may hold one of a frame's two fields.
+        one_frame_each = self.codec in _ONE_FRAME_PER_PACKET and not self.interlaced
+        starts_with_keyframe = bool(self.packets) and self.packets[0].is_keyframe
+        return complete and increasing and one_frame_each and starts_with_keyframe and self.clock == "presentation"
 
 
 def read_packets(
-    container: InputContainer, stream: VideoStream, until: Fraction | None = None, *, look: bool = True
-) -> tuple[PacketTimes, VideoFrame | None]:
-    """Demux a freshly opened `stream`.
+    container: InputContainer, stream: VideoStream, until_s: Fraction | None = None, *, decode_first: bool = True
+) -> tuple[StreamPackets, VideoFrame | None]:
+    """Demux a freshly opened stream; return its packets and the first decoded frame, if any.
 
     Args:
-        until: stop a second of video after this time (seconds); decoding order may run behind display order.
-        look: also decode the first frame, which tells whether the video is interlaced and how it is turned.
+        until_s: stop one second after this timestamp (seconds), as decoding order may lag behind display order;
+            None reads to the end.
+        decode_first: decode the first frame, which shows whether the video is interlaced or rotated.
     """
     context = stream.codec_context
-    in_avi = container.format.name == "avi"
-    times = PacketTimes(context.codec.canonical_name, in_avi, Fraction(stream.time_base or Fraction(1, 90000)))
-    limit = None if until is None else (until + 1) / times.time_base
-    first: VideoFrame | None = None
+    codec = context.codec.canonical_name
+    time_base = Fraction(stream.time_base or Fraction(1, 90000))
+    last_dts = None if until_s is None else (until_s + 1) / time_base
+    packets: list[PacketInfo] = []
+    first_frame: VideoFrame | None = None
     for packet in demux(container, stream):
-        if look and first is None:
-            first = next(_try_decode(packet), None)
+        if decode_first and first_frame is None:
+            first_frame = next(_decode_leniently(packet), None)
         if packet.size == 0:
             continue
-        times.pts.append(packet.pts)
-        times.dts.append(packet.dts)
-        times.durations.append(packet.duration or 0)
-        times.keyframes.append(packet.is_keyframe)
-        times.hidden.append(packet.is_discard or (times.codec == "vp8" and not _vp8_shows(packet)))
-        if limit is not None and packet.dts is not None and packet.dts > limit:
+        hidden = packet.is_discard or (codec == "vp8" and not _vp8_shows_frame(packet))
+        packets.append(PacketInfo(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, hidden))
+        if last_dts is not None and packet.dts is not None and packet.dts > last_dts:
             break
-    times.reorders = bool(context.has_b_frames)
-    times.interlaced = context.field_order > 1 or (first is not None and first.interlaced_frame)
-    return times, first
+    found = StreamPackets(
+        packets,
+        codec,
+        in_avi=container.format.name == "avi",
+        time_base=time_base,
+        reorders=bool(context.has_b_frames),
+        interlaced=context.field_order > 1 or (first_frame is not None and first_frame.interlaced_frame),
+    )
+    return found, first_frame
 
 
-def _try_decode(packet: Packet) -> Iterator[VideoFrame]:
+def _decode_leniently(packet: "Packet[VideoStream]") -> Iterator[VideoFrame]:
+    """The packet's frames; none where it cannot be decoded."""
     try:
         yield from packet.decode()
     except av.FFmpegError:
         return
 
 
-def _vp8_shows(packet: Packet) -> bool:
-    """RFC 6386, 9.1: `show_frame` is bit 4; an alternate reference frame is only referred to."""
+def _vp8_shows_frame(packet: "Packet[VideoStream]") -> bool:
+    """RFC 6386, section 9.1: bit 4 of the first byte is `show_frame`; alternate reference frames have 0."""
     return bool(memoryview(packet)[0] & 0x10)

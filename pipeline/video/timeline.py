@@ -1,7 +1,7 @@
-"""The timeline: for each tick, the timestamp of the frame that a viewer would see at that instant.
+"""The timeline of a clip: for each tick, the timestamp of the frame on screen at that instant.
 
-Frame rates in containers lie; timestamps do not. Tick k shows the frame with the largest presentation timestamp not
-after `start + k / fps`; frames repeat where the source is slower than the ticks.
+Tick k shows the frame with the largest presentation timestamp not after `start + k / fps`; where the source is slower
+than the ticks, frames repeat. Only timestamps count: nominal frame rates of containers are often wrong.
 """
 
 import bisect
@@ -10,31 +10,37 @@ from fractions import Fraction
 from typing import Literal
 
 from pipeline.records.failures import ClipError, Failure
-from pipeline.video.frames import Frames
+from pipeline.video.frames import FrameTimes
 
-# Seconds given as floats and containers that round to a microsecond must not push a frame behind its own tick.
-_SLACK = Fraction(1, 1_000_000)
+# Seconds. Start times are floats and some containers round to microseconds: a frame due at a tick may seem later.
+_TOLERANCE = Fraction(1, 1_000_000)
 
 
 @dataclass(frozen=True)
 class Timeline:
-    """One presentation timestamp per tick; the first `valid` show the clip, the rest is padding."""
+    """One presentation timestamp per tick, and what the clip had before resampling."""
 
-    pts: list[int]
-    valid: int
-    source_frames: int
-    avg_fps: float
+    pts: list[int]  # in units of the time base
+    valid_frames: int  # ticks that show the clip; those after them are padding
+    source_frames: int  # frames in the clip
+    avg_fps: float  # frames per second by timestamps
 
 
 def make_timeline(
-    frames: Frames, *, lead_in_s: float, duration_s: float | None, fps: int, count: int, pad: Literal["loop", "hold"]
+    frames: FrameTimes,
+    *,
+    lead_in_s: float,
+    duration_s: float | None,
+    fps: int,
+    count: int,
+    pad: Literal["loop", "hold"],
 ) -> Timeline:
-    """Choose the frame on screen at each of `count` ticks.
+    """Choose the frame on screen at each of `count` ticks, `fps` a second.
 
     Args:
-        lead_in_s: seconds from the first frame to the wanted start.
-        duration_s: length of the clip; None for all there is.
-        pad: what follows a clip that is shorter than `count` ticks: itself again, or its last frame.
+        lead_in_s: seconds from the first frame to the start of the clip.
+        duration_s: length of the clip in seconds; None for all that follows.
+        pad: how a clip shorter than `count` ticks is filled up: `loop` repeats it, `hold` repeats its last frame.
 
     Raises:
         ClipError: too_short when the clip starts after the last frame.
@@ -47,18 +53,18 @@ def make_timeline(
     chosen = []
     for tick in range(count):
         instant = start + Fraction(tick, fps)
-        if instant >= end - _SLACK:
+        if instant >= end - _TOLERANCE:
             break
-        chosen.append(max(0, bisect.bisect_right(frames.pts, (instant + _SLACK) / base) - 1))
+        chosen.append(max(0, bisect.bisect_right(frames.pts, (instant + _TOLERANCE) / base) - 1))
     if not chosen:
         raise ClipError(Failure.TOO_SHORT, f"the video ends before the clip starts, at {float(lead_in_s):.2f} s")
-    first, last = chosen[0], bisect.bisect_left(frames.pts, end / base)
+    first, after_last = chosen[0], bisect.bisect_left(frames.pts, end / base)
     seconds = float(end - max(start, frames.pts[first] * base))
     padding = (tick % len(chosen) if pad == "loop" else len(chosen) - 1 for tick in range(len(chosen), count))
     indices = [*chosen, *(chosen[tick] for tick in padding)]
     return Timeline(
         pts=[frames.pts[index] for index in indices],
-        valid=len(chosen),
-        source_frames=last - first,
-        avg_fps=round((last - first) / seconds, 3) if seconds > 0 else 0.0,
+        valid_frames=len(chosen),
+        source_frames=after_last - first,
+        avg_fps=round((after_last - first) / seconds, 3) if seconds > 0 else 0.0,
     )
