@@ -1,10 +1,6 @@
-"""Manifests: typed, sorted, the same bytes for the same rows; and the packages keep their distance."""
+"""Manifests: typed rows in, sorted parquet out, the same bytes for the same rows."""
 
-import ast
-import os
-import re
-import subprocess
-import sys
+import dataclasses
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,139 +9,181 @@ import pytest
 
 from common.errors import WorkError
 from pipeline.records import manifests
-from tests.conftest import REPO
+from pipeline.records.failures import ClipError, Failure
+from pipeline.records.rows import ROW_TYPES, ClassRow, ClipRow, CompositeRow, DownloadRow, ResampleRow, TrimRow
+from pipeline.records.schema import schema
 
 
-def row(clip_id, **values):
-    return {"clip_id": clip_id, "source": "own", "status": "ok", "attempts": 1, "key": "k"} | values
+def trim_row(clip_id: str, **columns: object) -> TrimRow:
+    values = {"path": f"{clip_id}.mp4", "lead_in_s": 0.5, "duration_s": 10.0, "bytes": 3} | columns
+    return TrimRow(clip_id=clip_id, source="own", key="k", **values)
 
 
-def test_the_data_dictionary_is_what_the_schemas_say():
-    text = (REPO / "manifests/README.md").read_text(encoding="utf-8")
-    assert text == manifests.dictionary(), "run `python -m pipeline.records.manifests`"
-
-
-def test_the_data_dictionary_names_every_column_with_a_meaning():
-    text = manifests.dictionary()
-    for name, schema in manifests.SCHEMAS.items():
-        section = text.split(f"## {name}.parquet")[1].split("\n## ")[0]
-        for field in schema:
-            meaning = re.search(rf"^\| `{field.name}` \| [^|]+ \| ([^|]+) \|$", section, re.MULTILINE)
-            assert meaning, f"{name}.{field.name}"
-            assert len(meaning[1]) > 10
-            assert field.name == field.name.lower()
+def resample_row(clip_id: str, timeline: tuple[int, ...]) -> ResampleRow:
+    return ResampleRow(
+        clip_id=clip_id,
+        source="own",
+        path="a.mp4",
+        container="mp4",
+        codec="h264",
+        width=340,
+        height=256,
+        rotation=0,
+        avg_fps=29.97,
+        source_frames=300,
+        time_base="1/15360",
+        timeline=timeline,
+        timeline_from="packets",
+        clock="presentation",
+        valid_frames=len(timeline),
+    )
 
 
 CONTRACT = {
     "download": "video_id start_s end_s official_split labels in_minikinetics200 url path bytes sha256",
     "trim": "path lead_in_s duration_s bytes",
     "resample": "container codec width height rotation avg_fps source_frames time_base timeline valid_frames",
-    "resize": "path bytes sha256 valid_frames decode_s",
+    "resize": "path bytes sha256 valid_frames",
     "clips": "class_id class_name labels tinyvirat_labels official_split",
+    "classes": "class_id class_name source member_labels clips",
+    "splits": "class_id class_name split clips",
     "shards": "class_id class_name split official_split tinyvirat_labels valid_frames shard offset length",
 }
 
 
-@pytest.mark.parametrize("name", CONTRACT)
-def test_the_columns_others_rely_on_are_there(name):
-    common = "clip_id source status error error_detail attempts"
-    assert {*common.split(), *CONTRACT[name].split()} <= set(manifests.SCHEMAS[name].names)
+@pytest.mark.parametrize("kind", ROW_TYPES, ids=lambda kind: kind.MANIFEST)
+def test_manifests_have_the_columns_that_readers_rely_on(kind):
+    per_clip = "clip_id source status error error_detail attempts" if issubclass(kind, ClipRow) else ""
+    assert {*per_clip.split(), *CONTRACT[kind.MANIFEST].split()} <= set(schema(kind).names)
 
 
-def test_rows_come_back_sorted_and_typed(here):
-    manifests.write("trim", [row("b", bytes=3, lead_in_s=0.5), row("a", path="x.mp4")])
-    first, second = manifests.read("trim")
-    assert (first["clip_id"], first["path"], first["bytes"]) == ("a", "x.mp4", None)
-    assert (second["clip_id"], second["bytes"], second["lead_in_s"]) == ("b", 3, 0.5)
+def test_schema_types_follow_field_types():
+    types = {field.name: str(field.type) for field in schema(DownloadRow)}
+    assert types["clip_id"] == "string"
+    assert types["start_s"] == "double"
+    assert types["labels"] == "list<item: string>"
+    assert types["in_minikinetics200"] == "bool"
+    assert types["rank"] == "int64"
+    assert str(schema(ResampleRow).field("timeline").type) == "list<item: int64>"
 
 
-def test_the_same_rows_in_any_order_give_the_same_bytes(here):
-    rows = [row(f"clip{n}", timeline=list(range(n))) for n in range(50)]
-    manifests.write("resample", rows)
-    first = manifests.path_of("resample").read_bytes()
-    manifests.write("resample", rows[::-1])
-    assert manifests.path_of("resample").read_bytes() == first
+def test_rows_come_back_sorted_typed_and_equal(here):
+    failed = TrimRow.failed(trim_row("b"), ClipError(Failure.TOO_SHORT, "0.2 s"), key="f", attempts=2)
+    manifests.write(TrimRow, [failed, trim_row("a", bytes=7)])
+    assert manifests.read(TrimRow) == [trim_row("a", bytes=7), failed]
+    assert (failed.status, failed.error, failed.error_detail, failed.attempts) == ("failed", "too_short", "0.2 s", 2)
+    assert failed.path is None
 
 
-def test_a_manifest_is_zstd_parquet_that_anyone_reads(here):
-    manifests.write("resample", [row("a", timeline=[1, 2, 3])])
+def test_lists_come_back_as_tuples_and_null_lists_as_none(here):
+    common = {"source": "own", "video_id": "v", "status": "failed", "error": "too_short"}
+    rows = [
+        CompositeRow(clip_id="a", labels=("one", "two"), tinyvirat_labels=("one", "two"), **common),
+        CompositeRow(clip_id="b", labels=(), **common),
+    ]
+    manifests.write(CompositeRow, rows)
+    assert manifests.read(CompositeRow) == rows
+
+
+def test_find_returns_the_row_of_one_clip(here):
+    manifests.write(TrimRow, [trim_row("a"), trim_row("b", bytes=9)])
+    assert manifests.find(TrimRow, "b") == trim_row("b", bytes=9)
+    assert manifests.find(TrimRow, "c") is None
+
+
+def test_rows_in_any_order_give_the_same_bytes(here):
+    rows = [resample_row(f"clip{n}", tuple(range(n + 1))) for n in range(50)]
+    manifests.write(ResampleRow, rows)
+    first = manifests.path_of(ResampleRow).read_bytes()
+    manifests.write(ResampleRow, rows[::-1])
+    assert manifests.path_of(ResampleRow).read_bytes() == first
+
+
+def test_manifests_are_zstd_parquet_that_pyarrow_reads_without_our_code(here):
+    manifests.write(ResampleRow, [resample_row("a", (1, 2, 3))])
     metadata = pq.ParquetFile("manifests/resample.parquet").metadata
     assert metadata.row_group(0).column(0).compression == "ZSTD"
     assert pq.read_table("manifests/resample.parquet")["timeline"].to_pylist() == [[1, 2, 3]]
 
 
 def test_an_empty_manifest_has_its_columns(here):
-    manifests.write("trim", [])
-    assert manifests.read("trim") == []
-    assert pq.read_schema("manifests/trim.parquet").names == manifests.SCHEMAS["trim"].names
+    manifests.write(TrimRow, [])
+    assert manifests.read(TrimRow) == []
+    assert pq.read_schema("manifests/trim.parquet").names == schema(TrimRow).names
 
 
-def test_other_columns_are_named(here):
+def test_a_missing_manifest_is_a_work_error_that_names_the_command(here):
+    assert not manifests.exists(TrimRow)
+    with pytest.raises(WorkError, match=r"trim\.parquet is missing: run `dvc repro`"):
+        manifests.read(TrimRow)
+
+
+def test_a_file_that_is_not_parquet_is_a_work_error(here):
     Path("manifests").mkdir()
-    table = pa.table({name: pa.array([], pa.string()) for name in manifests.SCHEMAS["trim"].names[1:]} | {"odd": []})
+    Path("manifests/trim.parquet").write_bytes(b"PAR1 no parquet")
+    with pytest.raises(WorkError, match=r"trim\.parquet cannot be read.*delete it"):
+        manifests.read(TrimRow)
+
+
+def test_columns_of_another_version_are_named(here):
+    Path("manifests").mkdir()
+    table = pa.table({name: pa.array([], pa.string()) for name in schema(TrimRow).names[1:]} | {"odd": []})
     pq.write_table(table, "manifests/trim.parquet")
     with pytest.raises(WorkError, match=r"trim\.parquet has other columns.*clip_id, odd.*dvc repro"):
-        manifests.read("trim")
+        manifests.read(TrimRow)
 
 
-def test_a_value_of_another_type_is_a_bug_and_leaves_the_old_manifest(here):
-    manifests.write("trim", [row("a", bytes=3)])
-    before = manifests.path_of("trim").read_bytes()
-    with pytest.raises(pa.ArrowInvalid):
-        manifests.write("trim", [row("a", bytes="many")])
-    assert manifests.path_of("trim").read_bytes() == before
-
-
-# The packages keep their distance
-
-
-def imports_of(package):
-    for path in (REPO / package).rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                yield from ((path, alias.name.split(".")[0]) for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                yield path, (node.module or "").split(".")[0]
-
-
-@pytest.mark.parametrize(
-    ("package", "stranger"),
-    [("pipeline", "training"), ("training", "pipeline"), ("common", "pipeline"), ("common", "training")],
-)
-def test_packages_do_not_import_each_other(package, stranger):
-    found = list(imports_of(package))
-    assert found
-    assert [path for path, name in found if name == stranger] == []
-
-
-def loaded_by(code):
-    """Top-level modules in a fresh interpreter after `code`."""
-    code += "\nimport sys; print(*sorted({name.split('.')[0] for name in sys.modules}))"
-    environment = os.environ | {"PYTHONPATH": str(REPO)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    return set(result.stdout.splitlines()[-1].split())
-
-
-def test_no_pipeline_module_needs_torch():
-    names = [
-        ".".join(path.relative_to(REPO).with_suffix("").parts).removesuffix(".__init__")
-        for path in (REPO / "pipeline").rglob("*.py")
-        if path.name != "__main__.py"
-    ]
-    loaded = loaded_by(f"import importlib\nfor name in {names!r}: importlib.import_module(name)")
-    assert "av" in loaded
-    assert not loaded & {"torch", "torchvision", "timm", "training"}
-
-
-def test_help_needs_nothing_heavy():
-    code = "import pipeline.__main__ as command\nprint(command.parser().format_help())"
-    assert not loaded_by(code) & {"torch", "numpy", "cv2", "av", "pyarrow"}
-
-
-def test_help_names_every_stage():
-    environment = os.environ | {"PYTHONPATH": str(REPO)}
-    result = subprocess.run(
-        [sys.executable, "-m", "pipeline", "--help"], env=environment, capture_output=True, text=True, check=True
+def test_an_ok_row_without_its_result_is_refused_in_code_and_in_a_file(here):
+    with pytest.raises(ValueError, match="a is ok and has no path, bytes"):
+        trim_row("a", path=None, bytes=None)
+    manifests.write(TrimRow, [trim_row("a")])
+    table = pq.read_table("manifests/trim.parquet")
+    emptied = table.set_column(
+        table.schema.get_field_index("path"), table.schema.field("path"), pa.array([None], "string")
     )
-    stages = "download trim resample resize merge split shard verify show stats retry"
-    assert all(re.search(rf"^\s+{stage}\b", result.stdout, re.MULTILINE) for stage in stages.split())
+    pq.write_table(emptied, "manifests/trim.parquet")
+    with pytest.raises(WorkError, match=r"trim\.parquet is damaged \(a is ok and has no path\)"):
+        manifests.read(TrimRow)
+
+
+def test_a_failed_write_leaves_the_old_manifest(here):
+    manifests.write(TrimRow, [trim_row("a")])
+    before = manifests.path_of(TrimRow).read_bytes()
+    with pytest.raises(pa.ArrowInvalid):
+        manifests.write(TrimRow, [trim_row("a", bytes="many")])
+    assert manifests.path_of(TrimRow).read_bytes() == before
+    assert not list(Path("manifests").glob(".part-*"))
+
+
+def test_carried_rows_keep_the_reason_and_drop_the_result():
+    lost = dataclasses.replace(trim_row("a"), status="failed", error="decode_error", error_detail="at 3.2 s")
+    carried = ResampleRow.carried(lost)
+    assert (carried.clip_id, carried.error, carried.error_detail, carried.key) == ("a", "decode_error", "at 3.2 s", "k")
+    assert carried.path is None
+
+
+def test_failures_are_counted_by_code_most_frequent_first():
+    def failed(clip_id, code):
+        return TrimRow.failed(trim_row(clip_id), ClipError(code, "detail"))
+
+    rows = [
+        failed("a", Failure.TOO_SHORT),
+        failed("b", Failure.TOO_SHORT),
+        failed("c", Failure.DECODE_ERROR),
+        trim_row("d"),
+    ]
+    assert list(manifests.count_failures(rows).items()) == [("too_short", 2), ("decode_error", 1)]
+
+
+def test_class_manifests_are_sorted_by_class_id(here):
+    rows = [
+        ClassRow(class_id=n, class_name=f"c{n}", source="own", member_labels=(f"c{n}",), clips=1) for n in (2, 0, 1)
+    ]
+    manifests.write(ClassRow, rows)
+    assert [row.class_id for row in manifests.read(ClassRow)] == [0, 1, 2]
+
+
+def test_error_details_are_one_short_line():
+    error = ClipError(Failure.DECODE_ERROR, "broken\n  here " + "x" * 1000)
+    assert str(error).startswith("decode_error: broken here x")
+    assert len(error.detail) == 500

@@ -1,7 +1,7 @@
-"""On a Ray cluster the same clips give the same bytes, and a node that goes down costs only what it held.
+"""The Ray runner: the same bytes as on one machine; a lost node costs only the tasks that were on it.
 
-Whatever connects to the cluster does so in a process of its own: Ray's client may crash while it shuts down after a
-node was lost (https://github.com/ray-project/ray/issues/34637), and would take the whole suite along.
+Everything that connects to the cluster runs in a process of its own: Ray's client may crash while it shuts down after
+a node was lost (https://github.com/ray-project/ray/issues/34637), which would end the whole test session.
 """
 
 import multiprocessing
@@ -9,12 +9,13 @@ import os
 import pickle
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from pipeline.records.failures import ClipError
-from pipeline.records.manifests import read_table
+from pipeline.records import manifests
+from pipeline.records.rows import CompositeRow, ResampleRow, ResizeRow, ShardRow, TrimRow
 from tests.conftest import REPO, make_project
 from tests.pipeline.draw import steady, write_video
 
@@ -22,17 +23,17 @@ ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 from pipeline.params import Engine  # noqa: E402
-from pipeline.runner import Task  # noqa: E402
-from pipeline.runner import ray as cluster  # noqa: E402
+from pipeline.runner import Job, Task  # noqa: E402
+from pipeline.runner import ray as ray_runner  # noqa: E402
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
 
 
 @pytest.fixture(scope="module")
 def nodes():
-    """A head that only keeps the books, and two nodes with a core each."""
+    """A head node without cores, and two nodes with a core each."""
     patch = pytest.MonkeyPatch()
-    patch.setenv("PYTHONPATH", str(REPO))  # for the work that is defined below
+    patch.setenv("PYTHONPATH", str(REPO))  # for the work function that is defined below
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
     made = [cluster.add_node(num_cpus=1) for _ in range(2)]
     cluster.wait_for_nodes()
@@ -41,9 +42,8 @@ def nodes():
     patch.undo()
 
 
-def options(cluster, **changes):
-    given = {"kind": "ray", "workers": 0, "timeout_s": 30, "address": cluster.address, "store": None}
-    return Engine(**given | changes)
+def engine_on(cluster):
+    return Engine(kind="ray", workers=0, timeout_s=30, address=cluster.address, store=None)
 
 
 @pytest.fixture(scope="module")
@@ -67,15 +67,15 @@ def project(root, clips, **engine):
     return made
 
 
-def start_apart(folder, function, *arguments):
-    """Begin `function` in a process of its own; `ended` has its result."""
-    process = multiprocessing.get_context("spawn").Process(target=_keep_result, args=(folder, function, arguments))
+def start_process(folder, function, *arguments):
+    """Start `function` in a process of its own; `result_of` waits for it."""
+    process = multiprocessing.get_context("spawn").Process(target=_store_result, args=(folder, function, arguments))
     process.start()
     return process
 
 
-def ended(folder, process):
-    """What the process returned or raised."""
+def result_of(folder, process):
+    """Return or raise what the process returned or raised."""
     process.join(240)
     process.kill()
     result = pickle.loads(Path(folder, "result").read_bytes())
@@ -84,11 +84,11 @@ def ended(folder, process):
     return result
 
 
-def apart(folder, function, *arguments):
-    return ended(folder, start_apart(folder, function, *arguments))
+def call_in_process(folder, function, *arguments):
+    return result_of(folder, start_process(folder, function, *arguments))
 
 
-def _keep_result(folder, function, arguments):
+def _store_result(folder, function, arguments):
     try:
         result = function(*arguments)
     except Exception as error:
@@ -96,8 +96,9 @@ def _keep_result(folder, function, arguments):
     Path(folder, "result").write_bytes(pickle.dumps(result))
 
 
-def taken_through(made, *stages):
-    apart(made.root, _run_stages, made, *stages)
+def run_stages(made, *stages):
+    """Run stages of the project in a process of its own."""
+    call_in_process(made.root, _run_stages, made, *stages)
     return made
 
 
@@ -106,98 +107,106 @@ def _run_stages(made, *stages):
     made.run(*stages)
 
 
-def products(made):
-    """Every manifest and shard, without the one measured column."""
+def outputs(made):
+    """The rows of every manifest, and the bytes of every shard."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(made.root)
-        manifests = {name: read_table(name) for name in ("trim", "resample", "resize", "clips", "shards")}
-    manifests["resize"] = manifests["resize"].drop_columns(["decode_s"])
-    shards = {path.name: path.read_bytes() for path in (made.root / "data/shards").glob("*")}
-    return {name: table.to_pylist() for name, table in manifests.items()} | shards
+        rows = {
+            kind.MANIFEST: manifests.read(kind) for kind in (TrimRow, ResampleRow, ResizeRow, CompositeRow, ShardRow)
+        }
+    return rows | {path.name: path.read_bytes() for path in (made.root / "data/shards").glob("*")}
 
 
 @pytest.fixture(scope="module")
-def by_local(tmp_path_factory, clips):
-    return products(taken_through(project(tmp_path_factory.mktemp("local") / "project", clips), *STAGES))
+def local_outputs(tmp_path_factory, clips):
+    return outputs(run_stages(project(tmp_path_factory.mktemp("local") / "project", clips), *STAGES))
 
 
-def test_the_same_bytes_on_a_shared_file_system(nodes, by_local, clips, tmp_path):
+def test_a_shared_file_system_gives_the_same_bytes_as_one_machine(nodes, local_outputs, clips, tmp_path):
     made = project(tmp_path / "project", clips, kind="ray", address=nodes[0].address)
-    assert products(taken_through(made, *STAGES)) == by_local
+    assert outputs(run_stages(made, *STAGES)) == local_outputs
 
 
-def test_the_same_bytes_through_a_store(nodes, by_local, clips, tmp_path):
+def test_a_store_gives_the_same_bytes_as_one_machine(nodes, local_outputs, clips, tmp_path):
     store = tmp_path / "store"
     made = project(tmp_path / "project", clips, kind="ray", address=nodes[0].address, store=store.as_uri())
-    assert products(taken_through(made, *STAGES)) == by_local
-    assert not list((made.root / "data/filmstrips").rglob("*.jpg"))  # they are where the cluster left them
+    assert outputs(run_stages(made, *STAGES)) == local_outputs
+    assert not list((made.root / "data/filmstrips").rglob("*.jpg"))  # results stay in the store
     assert len(list((store / "data/filmstrips").rglob("*.jpg"))) == 11
-    # What the store holds is not made again.
+    # A rerun makes nothing again that the store has.
     before = {path: path.stat().st_mtime_ns for path in store.rglob("*.jpg")}
-    taken_through(made, "resize")
+    run_stages(made, "resize")
     assert {path: path.stat().st_mtime_ns for path in store.rglob("*.jpg")} == before
 
 
-def act(argument):
-    """Work that sleeps, dies or raises, as told, and leaves a line each time it is begun."""
-    folder, name, what = argument
-    with Path(folder, "begun").open("a") as begun:
-        begun.write(f"{name}\n")
-    if what == "die":
+@dataclass(frozen=True)
+class Order:
+    """What the work function is to do: sleep for some seconds, or an action by name."""
+
+    name: str
+    action: float | str
+
+
+def obey(order, folder):
+    """A work function that leaves a line in `folder` each time it starts."""
+    with Path(folder, "started").open("a") as started:
+        started.write(f"{order.name}\n")
+    if order.action == "die":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if what == "hang":
+    if order.action == "hang":
         time.sleep(600)
-    if what == "bug":
+    if order.action == "bug":
         raise RuntimeError("a bug")
-    time.sleep(what)
-    return {"value": name}
+    time.sleep(order.action)
+    return order.name
 
 
-def answers(tasks, settings, timeout_s=30.0, progress=os.devnull):
+def answers(orders, folder, engine, timeout_s=30.0, progress=os.devnull):
+    """Results by name, failures as text; each finished task leaves a line in `progress`."""
     found = {}
-    for task, answer in cluster.run(act, tasks, settings, timeout_s):
-        found[task.clip_id] = answer
+    tasks = [Task(order.name, order) for order in orders]
+    for answer in ray_runner.run(Job(obey, str(folder), timeout_s), tasks, engine):
+        found[answer.task.name] = str(answer.result)
         with Path(progress).open("a") as file:
-            file.write(f"{task.clip_id}\n")
+            file.write(f"{answer.task.name}\n")
     return found
 
 
-def test_a_clip_that_kills_or_stalls_its_process_is_answered_for(nodes, tmp_path):
-    work = {"good": 0, "dies": "die", "hangs": "hang", "fine": 0}
-    tasks = [Task(name, (str(tmp_path), name, what)) for name, what in work.items()]
-    found = apart(tmp_path, answers, tasks, options(nodes[0]), 10)
-    assert found["good"] == {"value": "good"}
-    assert found["fine"] == {"value": "fine"}
-    assert isinstance(found["dies"], ClipError)
-    assert str(found["dies"]) == "decode_error: the worker process died (signal SIGSEGV)"
-    assert str(found["hangs"]) == "timeout: no result after 10 s"
+def test_crashes_and_hangs_fail_their_task_alone(nodes, tmp_path):
+    actions = {"good": 0, "dies": "die", "hangs": "hang", "fine": 0}
+    orders = [Order(name, action) for name, action in actions.items()]
+    assert call_in_process(tmp_path, answers, orders, tmp_path, engine_on(nodes[0]), 10) == {
+        "good": "good",
+        "fine": "fine",
+        "dies": "worker_died: the worker process died (signal SIGSEGV)",
+        "hangs": "timeout: no result after 10 s",
+    }
 
 
-def test_a_bug_ends_the_run(nodes, tmp_path):
+def test_a_bug_ends_the_run_with_its_exception(nodes, tmp_path):
     with pytest.raises(RuntimeError, match="a bug"):
-        apart(tmp_path, answers, [Task("one", (str(tmp_path), "one", "bug"))], options(nodes[0]))
+        call_in_process(tmp_path, answers, [Order("one", "bug")], tmp_path, engine_on(nodes[0]))
 
 
-def test_no_cluster_is_a_one_line_error(clips, tmp_path):
+def test_an_unreachable_cluster_ends_the_stage_with_one_line(clips, tmp_path):
     made = project(tmp_path / "project", clips, kind="ray", address="127.0.0.1:1")
-    taken_through(made, "download")
+    run_stages(made, "download")
     done = made.call("trim")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert "no Ray cluster answers at engine.address: 127.0.0.1:1" in done.stderr
 
 
-def test_a_node_that_goes_down_costs_only_what_it_held(nodes, tmp_path):
-    """Last: it leaves the cluster with one node."""
-    tasks = [Task(f"clip{number:02}", (str(tmp_path), f"clip{number:02}", 0.2)) for number in range(24)]
+def test_a_lost_node_costs_only_the_tasks_that_were_on_it(nodes, tmp_path):
+    """Runs last: it leaves the cluster with one node."""
+    orders = [Order(f"clip{number:02}", 0.2) for number in range(24)]
     progress = tmp_path / "progress"
-    process = start_apart(tmp_path, answers, tasks, options(nodes[0]), 30, progress)
+    process = start_process(tmp_path, answers, orders, tmp_path, engine_on(nodes[0]), 30, progress)
     deadline = time.monotonic() + 120
     while (not progress.exists() or progress.read_text().count("\n") < 6) and time.monotonic() < deadline:
         time.sleep(0.05)
     nodes[0].remove_node(nodes[1][0], allow_graceful=False)
-    found = ended(tmp_path, process)
-    assert found == {task.clip_id: {"value": task.clip_id} for task in tasks}
-    begun = Path(tmp_path, "begun").read_text().split()
-    again = {name for name in begun if begun.count(name) > 1}
-    assert len(again) <= 2  # the clip in the node's hands, and one that Ray had handed it ahead
+    assert result_of(tmp_path, process) == {order.name: order.name for order in orders}
+    started = Path(tmp_path, "started").read_text().split()
+    repeated = {name for name in started if started.count(name) > 1}
+    assert len(repeated) <= 2  # the running task, and one that Ray had queued on the node

@@ -1,0 +1,384 @@
+"""Stages that are killed, interrupted or out of disk: a rerun redoes exactly what is missing and ends with the same bytes."""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from pipeline.records.failures import ClipError, Failure
+from pipeline.records.rows import ResizeRow
+from pipeline.runner.ledger import Ledger, Outcome
+from tests.conftest import make_project
+from tests.pipeline.draw import steady, write_video
+
+PER_CLIP = ("download", "trim", "resample", "resize")
+WHOLE = ("merge", "split", "shard", "verify")
+STAGES = (*PER_CLIP, *WHOLE)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    """A project of 12 clips in 4 classes, two of them windows of a longer video, taken through all stages."""
+    project = make_project(tmp_path_factory.mktemp("uninterrupted") / "project")
+    clips = project.root / "clips"
+    for number in range(10):
+        write_video(clips / f"class{number % 4}/{number}.mp4", steady(20 + number, 10))
+    write_video(clips / "class0/long.mp4", steady(120, 20))
+    (clips / "class1/broken.mp4").write_bytes(b"no video")
+    (clips / "windows.csv").write_text("path,start_s,end_s\nclass0/long.mp4,1,2.5\nclass0/long.mp4,3,5\n")
+    project.set(sources__own__windows="windows.csv")
+    run_stages(project, STAGES)
+    return project
+
+
+@pytest.fixture
+def fresh(uninterrupted, tmp_path):
+    """A project with the same clips and params in which nothing has been done."""
+    root = tmp_path / "project"
+    root.mkdir()
+    shutil.copytree(uninterrupted.root / "clips", root / "clips")
+    shutil.copy(uninterrupted.root / "params.yaml", root / "params.yaml")
+    return type(uninterrupted)(root)
+
+
+@pytest.fixture
+def finished(uninterrupted, tmp_path):
+    """A copy of the finished project."""
+    root = tmp_path / "project"
+    shutil.copytree(uninterrupted.root, root)
+    return type(uninterrupted)(root)
+
+
+def outputs(project):
+    """The content of every manifest and shard, and the metrics."""
+    found = {path.name: path.read_bytes() for path in sorted((project.root / "manifests").glob("*.parquet"))}
+    for path in sorted((project.root / "data/shards").glob("*")):
+        found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    found["dataset.json"] = (project.root / "metrics/dataset.json").read_text()
+    return found
+
+
+def assert_same(one, other):
+    assert one.keys() == other.keys()
+    for name in one:
+        assert one[name] == other[name], f"{name} differs"
+
+
+def work_files(project):
+    """Files that stages made for clips, with their modification times."""
+    folders = (project.root / "data" / name for name in ("trimmed", "filmstrips"))
+    return {
+        path.relative_to(project.root).as_posix(): path.stat().st_mtime_ns
+        for folder in folders
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def run_stages(project, stages=STAGES[:-1]):
+    """Run stages to their end in this process, which saves each the second that its imports take."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.root)
+        project.run(*stages)
+
+
+def run_and_signal(project, stage, after, how):
+    """Start a stage and send it a signal after `after` seconds; returns its exit code and stderr."""
+    process = project.popen(stage, start_new_session=True)
+    try:
+        process.wait(after)
+    except subprocess.TimeoutExpired:
+        # Ctrl-C reaches every process of the terminal; kill -9 only the one.
+        os.killpg(process.pid, how) if how == signal.SIGINT else process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+# Signals
+
+INTERRUPTED = "error: interrupted; finished work is kept, run the same command to continue"
+
+
+@pytest.fixture(scope="module")
+def durations(uninterrupted, tmp_path_factory):
+    """Seconds that each stage's command takes on this machine when everything is done already."""
+    root = tmp_path_factory.mktemp("durations") / "project"
+    shutil.copytree(uninterrupted.root, root)
+    project, seconds = type(uninterrupted)(root), {}
+    for stage in STAGES:
+        start = time.monotonic()
+        assert project.popen(stage).wait(120) == 0
+        seconds[stage] = time.monotonic() - start
+    return seconds
+
+
+def assert_clean_end(code, err, how):
+    """The command finished, or ended as a signal should end it: killed outright, or with one line and exit code 1."""
+    if how == signal.SIGKILL:
+        assert code in (0, -how), err
+    elif code == -how:  # before the command's own code had started: Python's own answer to Ctrl-C
+        assert "common/command.py" not in err
+    else:
+        assert (code, err.splitlines()) in ((0, []), (1, [INTERRUPTED]))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_stages_interrupted_at_any_time_end_with_the_same_bytes_when_rerun(uninterrupted, fresh, durations, how):
+    """Each stage gets the signal at several moments of its run, then runs to its end."""
+    interrupted = 0
+    for stage in STAGES:
+        for share in (0.3, 0.6, 0.9):
+            code, err = run_and_signal(fresh, stage, share * durations[stage], how)
+            assert_clean_end(code, err, how)
+            interrupted += code != 0
+        run_stages(fresh, [stage])
+    assert interrupted >= len(STAGES) // 2  # else nothing was tested
+    assert_same(outputs(fresh), outputs(uninterrupted))
+    assert not list(fresh.root.rglob(".part-*"))
+
+
+def wait_for(condition, timeout_s=60):
+    """Poll until `condition()` is true; False when it never is."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+def interrupt(process):
+    """Ctrl-C as a terminal sends it, to the whole process group; returns exit code and stderr."""
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def test_ctrl_c_prints_one_line_and_keeps_finished_clips(fresh):
+    run_stages(fresh, ["download", "trim", "resample"])
+    process = fresh.popen("resize", start_new_session=True)
+    filmstrips = fresh.root / "data/filmstrips"
+    assert wait_for(lambda: list(filmstrips.rglob("own-*.jpg")) or process.poll() is not None)
+    if process.poll() is not None:
+        pytest.skip("the stage had ended before the signal could be sent")
+    code, err = interrupt(process)
+    assert code in (0, 1)
+    assert err.splitlines() == ([INTERRUPTED] if code else [])
+    assert list(filmstrips.rglob("own-*.jpg"))
+
+
+def child_processes(pid):
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return children.read_text().split() if children.exists() else []
+
+
+@pytest.mark.skipif(not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").exists(), reason="needs /proc")
+@pytest.mark.parametrize("started", [1, 2, 4])
+def test_ctrl_c_while_workers_start_prints_one_line(fresh, started):
+    run_stages(fresh, ["download"])
+    fresh.set(engine__workers=4)
+    process = fresh.popen("trim", start_new_session=True)
+    # One more than the workers: Python's resource tracker is a child too.
+    assert wait_for(lambda: len(child_processes(process.pid)) > started or process.poll() is not None)
+    code, err = interrupt(process)
+    assert (code, err.splitlines()) in ((0, []), (1, [INTERRUPTED]))
+
+
+def test_workers_of_a_killed_stage_end(fresh):
+    run_stages(fresh, ["download"])
+    process = fresh.popen("trim", start_new_session=True)
+    time.sleep(1.0)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("a process of the killed stage is still alive")
+
+
+# Reruns
+
+
+def test_a_rerun_writes_no_file(finished):
+    before, files = outputs(finished), work_files(finished)
+    run_stages(finished, STAGES)
+    assert work_files(finished) == files
+    assert_same(outputs(finished), before)
+
+
+def test_a_rerun_after_deleted_manifests_writes_only_manifests(finished):
+    before, files = outputs(finished), work_files(finished)
+    shutil.rmtree(finished.root / "manifests")
+    run_stages(finished)
+    assert work_files(finished) == files
+    assert_same(outputs(finished), before)
+
+
+def rewritten_files(project, before):
+    """Names of files that a rerun wrote again."""
+    after = work_files(project)
+    return {Path(name).name for name in after if after[name] != before.get(name)}
+
+
+def test_only_a_deleted_filmstrip_is_made_again(finished):
+    before, files = outputs(finished), work_files(finished)
+    (finished.root / "data/filmstrips/own/own-class1-5.jpg").unlink()
+    run_stages(finished)
+    assert rewritten_files(finished, files) == {"own-class1-5.jpg"}
+    assert_same(outputs(finished), before)
+
+
+def test_a_truncated_filmstrip_is_made_again(finished):
+    before, files = outputs(finished), work_files(finished)
+    filmstrip = finished.root / "data/filmstrips/own/own-class1-5.jpg"
+    filmstrip.write_bytes(filmstrip.read_bytes()[:100])
+    run_stages(finished)
+    assert rewritten_files(finished, files) == {"own-class1-5.jpg"}
+    assert_same(outputs(finished), before)
+
+
+def test_a_deleted_cut_is_made_again_with_the_same_filmstrip(finished):
+    before, files = outputs(finished), work_files(finished)
+    cut = next((finished.root / "data/trimmed").rglob("*long*"))
+    cut.unlink()
+    run_stages(finished)
+    assert rewritten_files(finished, files) == {cut.name}
+    assert_same(outputs(finished), before)
+
+
+def test_a_changed_source_file_redoes_that_clip_through_all_stages(finished):
+    before, files = outputs(finished), work_files(finished)
+    old = finished.rows("resize")["own-class2-2"]["sha256"]
+    write_video(finished.root / "clips/class2/2.mp4", steady(40, 10), gop=3)
+    run_stages(finished)
+    assert rewritten_files(finished, files) == {"own-class2-2.jpg"}
+    assert finished.rows("resize")["own-class2-2"]["sha256"] != old
+    assert finished.rows("resize")["own-class2-2"]["valid_frames"] == 40
+    changed = {name for name, content in outputs(finished).items() if content != before[name]}
+    assert "classes.parquet" not in changed
+    assert "shards.parquet" in changed
+
+
+def test_a_source_file_only_touched_changes_nothing(finished):
+    before, files = outputs(finished), work_files(finished)
+    os.utime(finished.root / "clips/class2/2.mp4", (1, 1))
+    run_stages(finished)
+    assert work_files(finished) == files
+    assert_same(outputs(finished), before)
+
+
+def test_a_repaired_source_file_enters_the_shards(finished):
+    files = work_files(finished)
+    write_video(finished.root / "clips/class1/broken.mp4", steady(33, 10))
+    run_stages(finished)
+    assert rewritten_files(finished, files) == {"own-class1-broken.jpg"}
+    assert finished.rows("shards")["own-class1-broken"]["valid_frames"] == 33
+
+
+def test_a_removed_source_file_leaves_the_shards(finished):
+    files = work_files(finished)
+    (finished.root / "clips/class2/2.mp4").unlink()
+    run_stages(finished)
+    assert rewritten_files(finished, files) == set()
+    assert "own-class2-2" not in finished.rows("shards")
+
+
+def test_a_changed_param_redoes_its_stage_and_what_follows_and_nothing_before(finished):
+    files = work_files(finished)
+    finished.set(resize__quality=50)
+    run_stages(finished)
+    filmstrips = {Path(name).name for name in files if "filmstrips" in name}
+    assert rewritten_files(finished, files) == filmstrips
+    finished.set(resize__quality=95, trim__margin_s=0.5)
+    files = work_files(finished)
+    run_stages(finished, PER_CLIP)
+    cuts = {Path(name).name for name in files if "trimmed" in name}
+    assert len(cuts) == 2
+    assert rewritten_files(finished, files) >= cuts
+
+
+def test_a_param_changed_and_changed_back_ends_with_the_same_bytes(uninterrupted, finished):
+    finished.set(resample__pad="hold")
+    run_stages(finished)
+    assert outputs(finished) != outputs(uninterrupted)
+    finished.set(resample__pad="loop")
+    run_stages(finished)
+    assert_same(outputs(finished), outputs(uninterrupted))
+
+
+def test_a_damaged_ledger_ends_the_stage_with_one_line(finished):
+    path = finished.root / "data/ledgers/resize.sqlite"
+    for side in ("", "-wal", "-shm"):
+        Path(f"{path}{side}").unlink(missing_ok=True)
+    path.write_bytes(b"garbage" * 1000)
+    result = finished.call("resize")
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "resize.sqlite is damaged" in result.stderr
+    path.unlink()
+    assert finished.call("resize").returncode == 0
+
+
+# A full disk
+
+
+def small_disk(folder, size):
+    """Mount a file system of `size` on `folder`; skip where that needs rights that are lacking."""
+    folder.mkdir(parents=True)
+    mount = shutil.which("mount")
+    if (
+        mount is None
+        or subprocess.run([mount, "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True).returncode
+    ):
+        pytest.skip("mounting a small file system is not permitted here")
+
+
+@pytest.mark.parametrize(("folder", "stage"), [("filmstrips", "resize"), ("shards", "shard"), ("trimmed", "trim")])
+def test_a_full_disk_ends_the_stage_with_one_line_and_a_rerun_completes(uninterrupted, fresh, folder, stage):
+    before = STAGES[: STAGES.index(stage)]
+    run_stages(fresh, before)
+    disk = fresh.root / "data" / folder
+    small_disk(disk, "4k" if stage == "trim" else "8k")
+    try:
+        result = fresh.call(stage)
+        assert result.returncode == 1, result.stdout
+        lines = result.stderr.splitlines()
+        assert len(lines) == 1, result.stderr
+        assert "full" in lines[0]
+        assert "carry on" in lines[0]
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    run_stages(fresh, STAGES[len(before) :])
+    assert_same(outputs(fresh), outputs(uninterrupted))
+
+
+# Retry
+
+
+def test_retry_repeats_transient_failures_and_counts_attempts(project):
+    write_video(project.root / "clips/one/a.mp4", steady(20, 10))
+    write_video(project.root / "clips/one/b.mp4", steady(25, 10))
+    (project.root / "clips/two").mkdir()
+    (project.root / "clips/two/broken.mp4").write_bytes(b"no video")
+    project.run("download", "trim", "resample", "resize")
+    with Ledger("resize", ResizeRow) as ledger:
+        known = ledger.load()["own-one-a"]
+        ledger["own-one-a"] = Outcome.failed(known.key, ClipError(Failure.TIMEOUT, "no result after 120 s"))
+    project.run("resize")
+    assert project.rows("resize")["own-one-a"]["error"] == "timeout"  # a rerun alone does not try again
+    result = project.call("retry")
+    assert result.returncode == 0, result.stderr
+    assert "retry: 1 transient failures" in result.stdout
+    rows = project.rows("resize")
+    assert (rows["own-one-a"]["status"], rows["own-one-a"]["attempts"]) == ("ok", 2)
+    assert (rows["own-one-b"]["status"], rows["own-one-b"]["attempts"]) == ("ok", 1)
+    assert (rows["own-two-broken"]["error"], rows["own-two-broken"]["attempts"]) == ("unreadable_container", 1)
