@@ -10,14 +10,15 @@ from pipeline.fetch.disk import Disk
 from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.http import Manners, Pace
 from pipeline.params import PipelineParams
-from pipeline.records.manifests import Row
+from pipeline.records.facts import SourceFacts
+from pipeline.records.rows import DownloadRow
 from pipeline.sources import folder, kinetics400, minikinetics200, tinyvirat
 
-_ENTRIES = {
-    "kinetics400": kinetics400.Entry,
-    "minikinetics200": minikinetics200.Entry,
-    "tinyvirat": tinyvirat.Entry,
-    "folder": folder.Entry,
+_MODULES = {
+    "kinetics400": kinetics400,
+    "minikinetics200": minikinetics200,
+    "tinyvirat": tinyvirat,
+    "folder": folder,
 }
 
 
@@ -29,7 +30,7 @@ class Source(Protocol):
     def plan(self) -> list[str]:
         """What `download` would fetch, in lines to read."""
 
-    def download(self) -> list[Row]:
+    def download(self) -> list[DownloadRow]:
         """One download row per annotated clip."""
 
 
@@ -46,14 +47,19 @@ def parse(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         if not name.replace("_", "a").isalnum() or not name.isascii():
             raise ParamError(f"params.yaml: sources.{name}: a source's name is made of letters, digits and `_`")
         kind = entry.get("kind")
-        if kind not in _ENTRIES:
-            raise ParamError(f"params.yaml: sources.{name}.kind is {kind!r}: must be one of {', '.join(_ENTRIES)}")
-        typed[name] = build(_ENTRIES[kind], entry, f"sources.{name}")
+        if kind not in _MODULES:
+            raise ParamError(f"params.yaml: sources.{name}.kind is {kind!r}: must be one of {', '.join(_MODULES)}")
+        typed[name] = build(_MODULES[kind].Entry, entry, f"sources.{name}")
     for kind in ("kinetics400", "minikinetics200", "tinyvirat"):
         names = [name for name, entry in typed.items() if entry.kind == kind]
         if len(names) > 1:
             raise ParamError(f"params.yaml: sources.{names[1]} repeats {kind}, which {names[0]} is already")
     return typed
+
+
+def facts(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, SourceFacts]:
+    """The facts of each source, by its name under `sources`, in that order. Raises as `parse`."""
+    return {name: _MODULES[entry.kind].FACTS for name, entry in parse(entries).items()}
 
 
 def create(params: PipelineParams) -> list[Source]:

@@ -5,9 +5,8 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import av
 from av.packet import Packet
@@ -15,12 +14,13 @@ from av.video.stream import VideoStream
 
 from pipeline.params import Engine
 from pipeline.records.failures import ClipError, Failure
-from pipeline.records.manifests import Row
-from pipeline.runner import Task, per_clip
+from pipeline.records.rows import DownloadRow
+from pipeline.runner import Job, Task, per_clip
 from pipeline.runner.ledger import Outcome, digest, file_digest
 from pipeline.video.container import demux, open_video
 
 PROBE_VERSION = 2
+_LENGTH_FACTOR, _LENGTH_MARGIN_S = 2, 5  # a careless cut adds keyframes before and after the annotated seconds
 _LONGEST = 150  # leaves room for a suffix within the 255 bytes of a file name
 
 
@@ -41,10 +41,41 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A clip's bytes on disk, and where they came from."""
+    """A clip's file on disk, the URL it came from, and the annotated length that it is checked against, if any."""
 
     path: Path
     url: str
+    annotated_s: float | None = None
+
+    @property
+    def max_s(self) -> float | None:
+        """Seconds that the file may last at most."""
+        return None if self.annotated_s is None else _LENGTH_FACTOR * self.annotated_s + _LENGTH_MARGIN_S
+
+
+@dataclass(frozen=True)
+class ProbeSettings:
+    """How `probe` reads: `whole` files to their end, others only at their beginning."""
+
+    whole: bool
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A file that was found to be a video."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The attempt to fetch one clip: the URL that was tried, the outcome, and the file if any came."""
+
+    url: str | None
+    outcome: Outcome[Probed]
+    path: Path | None = None
 
 
 def make_id(*parts: str) -> str:
@@ -58,43 +89,43 @@ def make_id(*parts: str) -> str:
 
 def probe_all(
     arrivals: Mapping[str, Arrival],
-    options: Engine,
+    engine: Engine,
     label: str,
     *,
     whole: bool = True,
-    bounds: Mapping[str, float] | None = None,
-) -> dict[str, Outcome]:
-    """Look at every file that has arrived, on all cores; files that have not changed since are not looked at again.
+) -> dict[str, Outcome[Probed]]:
+    """Probe every file that has arrived, on all cores; files that have not changed since the last run are not read again.
 
     Args:
-        whole: the file is one short clip and all of it must be there; else only its beginning is looked at.
-        bounds: seconds that a clip may last at most, by clip_id.
+        arrivals: by clip_id.
+        label: of the progress bar.
+        whole: each file is one short clip, and its end is probed too; else only its beginning.
     """
     tasks, keys = [], {}
     for clip_id, arrival in arrivals.items():
         status = arrival.path.stat()
-        bound = bounds.get(clip_id) if bounds else None
-        what = (str(arrival.path), whole, bound)
+        what = (str(arrival.path), whole, arrival.max_s)
         keys[clip_id] = digest("probe", PROBE_VERSION, status.st_size, status.st_mtime_ns, *what)
-        tasks.append(Task(clip_id, what, status.st_size))
-    return per_clip.map_clips("download", probe, tasks, keys, options, label=label)
+        tasks.append(Task(clip_id, arrival, status.st_size))
+    job = Job(probe, ProbeSettings(whole), engine.timeout_s)
+    return per_clip.map_clips("download", job, tasks, keys, Probed, engine, label=label)
 
 
-def probe(path: str, whole: bool, longest_s: float | None = None) -> dict[str, Any]:
-    """The file's size and digest, when it opens, has a video stream, and its first (and last) keyframe decodes.
+def probe(arrival: Arrival, settings: ProbeSettings) -> Probed:
+    """Size and digest of a file that opens, has a video stream, and whose first (and last) keyframe decodes.
 
     Raises:
-        ClipError: unreadable_container, no_video_stream or decode_error; checksum_mismatch
-            for a clip that lasts longer than `longest_s`, which cannot be the annotated one.
+        ClipError: unreadable_container, no_video_stream or decode_error; wrong_length for a clip that lasts far longer
+            than annotated.
     """
-    with open_video(path) as (container, stream):
-        if whole:
-            _check_index(stream, Path(path).stat().st_size)
+    with open_video(arrival.path) as (container, stream):
+        if settings.whole:
+            _check_index(stream, arrival.path.stat().st_size)
         packets = (packet for packet in demux(container, stream) if packet.size)
         group: list[Packet] = []  # from the last keyframe on
         _decode_one(stream, packets, "first")
         first = last = None
-        for packet in packets if whole else ():
+        for packet in packets if settings.whole else ():
             if packet.is_keyframe:
                 group.clear()
             group.append(packet)
@@ -102,11 +133,11 @@ def probe(path: str, whole: bool, longest_s: float | None = None) -> dict[str, A
                 first = packet.pts if first is None else min(first, packet.pts)
                 last = packet.pts if last is None else max(last, packet.pts)
         if first is not None and last is not None and stream.time_base is not None:
-            _check_length(float((last - first) * stream.time_base), longest_s)
+            _check_length(float((last - first) * stream.time_base), arrival)
         if group and group[0].is_keyframe:
             stream.codec_context.flush_buffers()
             _decode_one(stream, group, "last")
-    return {"path": path, "bytes": Path(path).stat().st_size, "sha256": file_digest(Path(path))}
+    return Probed(str(arrival.path), arrival.path.stat().st_size, file_digest(arrival.path))
 
 
 def _check_index(stream: VideoStream, size: int) -> None:
@@ -116,10 +147,13 @@ def _check_index(stream: VideoStream, size: int) -> None:
         raise ClipError(Failure.DECODE_ERROR, f"the file is cut short: its index reaches to byte {end}, it has {size}")
 
 
-def _check_length(seconds: float, longest_s: float | None) -> None:
-    if longest_s is not None and seconds > longest_s:
-        detail = f"it lasts {seconds:,.0f} s, and {longest_s:g} s at most were annotated: not the clip"
-        raise ClipError(Failure.CHECKSUM_MISMATCH, detail)
+def _check_length(seconds: float, arrival: Arrival) -> None:
+    if arrival.max_s is not None and seconds > arrival.max_s:
+        raise ClipError(
+            Failure.WRONG_LENGTH,
+            f"lasts {seconds:,.0f} s, annotated {arrival.annotated_s:g} s; at most "
+            f"{_LENGTH_FACTOR:g} x {arrival.annotated_s:g} + {_LENGTH_MARGIN_S:g} s accepted",
+        )
 
 
 def _decode_one(stream: VideoStream, packets: Iterable[Packet], which: str) -> None:
@@ -134,42 +168,48 @@ def _decode_one(stream: VideoStream, packets: Iterable[Packet], which: str) -> N
     raise ClipError(Failure.DECODE_ERROR, f"the {which} keyframe cannot be decoded: the file is cut short or damaged")
 
 
-def to_row(
-    clip: Annotation, outcome: Outcome, arrival: Arrival | None, *, rank: int | None = None, quota: int | None = None
-) -> Row:
-    """The download row of a clip whose fate is known. An outcome with no path and no error is a spare never fetched."""
-    row = annotation_row(clip) | per_clip.to_row({"clip_id": clip.clip_id, "source": clip.source}, outcome)
-    row |= {"rank": rank, "quota": quota, "url": arrival.url if arrival else None}
+def to_row(clip: Annotation, fetched: Fetched, *, rank: int | None = None, quota: int | None = None) -> DownloadRow:
+    """The download row of a clip that was fetched, or that could not be."""
+    outcome = fetched.outcome
+    row = replace(spare_row(clip, quota=quota), rank=rank, url=fetched.url, attempts=outcome.attempts)
     # The stages below are keyed by what the clip is, not by where and when its file was written.
-    if outcome.error is None:
-        row["key"] = digest("download", row["sha256"], clip.precut, clip.start_s, clip.end_s)
-    else:
-        row["key"] = digest("download", clip.clip_id, outcome.error, outcome.error_detail)
-        row["path"] = str(arrival.path) if arrival and arrival.path.is_file() else None
-    return row
+    if outcome.result is not None:
+        return replace(
+            row,
+            status="ok",
+            path=outcome.result.path,
+            bytes=outcome.result.bytes,
+            sha256=outcome.result.sha256,
+            key=digest("download", outcome.result.sha256, clip.precut, clip.start_s, clip.end_s),
+        )
+    return replace(
+        row,
+        status="failed",
+        error=outcome.error,
+        error_detail=outcome.error_detail,
+        path=str(fetched.path) if fetched.path is not None else None,
+        key=digest("download", clip.clip_id, outcome.error, outcome.error_detail),
+    )
 
 
-def annotation_row(clip: Annotation) -> Row:
-    """The columns that the annotation alone decides."""
-    return {
-        "clip_id": clip.clip_id,
-        "source": clip.source,
-        "video_id": clip.video_id,
-        "start_s": clip.start_s,
-        "end_s": clip.end_s,
-        "official_split": clip.official_split,
-        "labels": list(clip.labels),
-        "in_minikinetics200": clip.in_minikinetics200,
-        "precut": clip.precut,
-    }
+def spare_row(clip: Annotation, *, quota: int | None) -> DownloadRow:
+    """The row of a clip that is not needed: its class has its quota and reserve without it."""
+    return DownloadRow(
+        clip_id=clip.clip_id,
+        source=clip.source,
+        status="spare",
+        attempts=0,
+        video_id=clip.video_id,
+        start_s=clip.start_s,
+        end_s=clip.end_s,
+        official_split=clip.official_split,
+        labels=clip.labels,
+        in_minikinetics200=clip.in_minikinetics200,
+        precut=clip.precut,
+        quota=quota,
+    )
 
 
-def spare_row(clip: Annotation, *, quota: int | None) -> Row:
-    """The row of a clip that nobody needs: its class has its quota and reserve without it."""
-    return annotation_row(clip) | {"status": "spare", "attempts": 0, "key": "", "quota": quota}
-
-
-def failed_row(clip: Annotation, code: Failure, detail: str, *, quota: int | None = None) -> Row:
-    """The row of a clip that is lost before any of its bytes were looked at."""
-    outcome = Outcome.failed(digest("download", clip.clip_id, code.value), ClipError(code, detail))
-    return to_row(clip, outcome, None, quota=quota)
+def failed_row(clip: Annotation, error: ClipError, *, quota: int | None = None) -> DownloadRow:
+    """The row of a clip that is lost before there is a file to probe."""
+    return to_row(clip, Fetched(None, Outcome.failed("", error)), quota=quota)

@@ -9,9 +9,12 @@ from typing import Literal
 
 from common.errors import WorkError
 from pipeline.params import Engine
+from pipeline.records.facts import SourceFacts
 from pipeline.records.failures import ClipError, Failure
-from pipeline.records.manifests import Row
-from pipeline.sources.clips import Annotation, Arrival, failed_row, make_id, probe_all, to_row
+from pipeline.records.rows import DownloadRow
+from pipeline.sources.clips import Annotation, Arrival, Fetched, failed_row, make_id, probe_all, to_row
+
+FACTS = SourceFacts(title="a folder", citation="a folder of labelled videos", terms="its owner's", hosted=False)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Folder:
         left = f"; {others} other files are left alone" if others else ""
         return [f"{len(files):,} files in place in {len(classes)} classes, {size / 1e9:,.1f} GB{left}"]
 
-    def download(self) -> list[Row]:
+    def download(self) -> list[DownloadRow]:
         """One row per file (or per window of it) in a class folder; files of known other kinds are left alone."""
         files, others = self._list()
         if not files:
@@ -51,16 +54,19 @@ class Folder:
         if others:
             print(f"{self.name}: {others} files that are no videos are left alone")
         clips = self._annotate(files)
-        rows, arrivals = [], {}
+        rows: list[DownloadRow] = []
+        arrivals: dict[str, Arrival] = {}
         for clip_id, (clip, path) in clips.items():
             try:
                 self._check_inside(path)
                 arrivals[clip_id] = Arrival(path, str(path))
             except ClipError as error:
-                rows.append(failed_row(clip, error.code, error.detail))
+                rows.append(failed_row(clip, error))
         outcomes = probe_all(arrivals, self._options, f"{self.name} probe", whole=False)
         for rank, clip_id in enumerate(sorted(arrivals)):
-            rows.append(to_row(clips[clip_id][0], outcomes[clip_id], arrivals[clip_id], rank=rank))
+            arrival = arrivals[clip_id]
+            fetched = Fetched(arrival.url, outcomes[clip_id], arrival.path)
+            rows.append(to_row(clips[clip_id][0], fetched, rank=rank))
         return rows
 
     def _list(self) -> tuple[list[Path], int]:

@@ -11,7 +11,6 @@ import io
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -23,10 +22,11 @@ from common.paths import RAW
 from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.parts import Choose, Part
 from pipeline.params import Download, Engine
+from pipeline.records.facts import SourceFacts
 from pipeline.records.failures import ClipError, Failure
-from pipeline.records.manifests import Row
+from pipeline.records.rows import DownloadRow
 from pipeline.runner.ledger import Outcome, digest
-from pipeline.sources.clips import Annotation, Arrival, failed_row, probe_all, spare_row, to_row
+from pipeline.sources.clips import Annotation, Arrival, Fetched, Probed, failed_row, probe_all, spare_row, to_row
 from pipeline.sources.quotas import Intake, quotas
 from pipeline.sources.youtube import WATCH, YouTube
 
@@ -37,6 +37,14 @@ _PART = re.compile(re.escape(HOST) + r"/(train|val|test)/[\w-][\w.-]*", re.ASCII
 _ENOUGH = 3  # parts in a row that a host may fail to give, each after all its attempts
 _PASSING = (Failure.CONNECTION, Failure.TIMEOUT, Failure.RATE_LIMITED, Failure.TRUNCATED)
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+
+
+FACTS = SourceFacts(
+    title="Kinetics-400",
+    citation="Kinetics-400 (Kay et al. 2017, arXiv 1705.06950)",
+    terms="annotations CC BY 4.0; the videos belong to those who put them on YouTube",
+    youtube_videos=True,
+)
 
 
 @dataclass(frozen=True)
@@ -125,7 +133,7 @@ class Kinetics400:
             lines.append("of what size, the host does not tell")
         return lines
 
-    def download(self) -> list[Row]:
+    def download(self) -> list[DownloadRow]:
         """One row per annotated clip: fetched and healthy, failed, or spare."""
         rows, wanted = self._annotated()
         self._foresee(wanted)
@@ -154,9 +162,9 @@ class Kinetics400:
         self._say_shortage(intake)
         return rows + [self._row(clip, intake, fate) for clip in wanted.values()]
 
-    def _annotated(self) -> tuple[list[Row], dict[str, Annotation]]:
+    def _annotated(self) -> tuple[list[DownloadRow], dict[str, Annotation]]:
         """Rows that are lost by annotation alone, and the clips that may be fetched."""
-        rows: list[Row] = []
+        rows: list[DownloadRow] = []
         clips: dict[str, Annotation] = {}
         for split in self._settings.kinetics_splits:
             for clip in read_annotations(self._hosts.read_text(f"{HOST}/annotations/{split}.csv"), split, self.name):
@@ -173,7 +181,7 @@ class Kinetics400:
                 code, detail = Failure.CONFLICTING_LABEL, "annotated as " + " and as ".join(clip.labels)
             else:
                 code, detail = Failure.MISSING_LABEL, f"the {clip.official_split} list gives it no label"
-            rows.append(failed_row(clip, code, detail))
+            rows.append(failed_row(clip, ClipError(code, detail)))
             del clips[clip.clip_id]
         return rows, clips
 
@@ -244,15 +252,22 @@ class Kinetics400:
         known = [_clip_id(name) for name in part.names]
         refused = {_clip_id(name): detail for name, detail in part.refused.items()}
         chosen = {
-            clip_id: Arrival(self._path(clip_id), f"{url}#{_member(clip_id)}") for clip_id in intake.choose_all(known)
+            clip_id: Arrival(self._path(clip_id), f"{url}#{_member(clip_id)}", _length_s(intake.clips[clip_id]))
+            for clip_id in intake.choose_all(known)
         }
         arrived = {clip_id: arrival for clip_id, arrival in chosen.items() if arrival.path.exists()}
-        outcomes = probe_all(arrived, self._options, f"{self.name} probe", bounds=self._bounds(arrived, intake))
+        outcomes = probe_all(arrived, self._options, f"{self.name} probe")
         for clip_id in chosen.keys() & refused.keys():
             refusal = ClipError(Failure.UNSAFE_PATH, refused[clip_id])
             outcomes[clip_id] = Outcome.failed(digest("refused", clip_id), refusal)
         seen |= {clip_id for clip_id in known if clip_id in outcomes or trouble is None}
-        intake.settle({clip_id: chosen[clip_id] for clip_id in chosen if clip_id in outcomes}, outcomes)
+        intake.settle(
+            {
+                clip_id: Fetched(arrival.url, outcomes[clip_id], arrival.path if clip_id in arrived else None)
+                for clip_id, arrival in chosen.items()
+                if clip_id in outcomes
+            }
+        )
         if trouble is not None:
             raise trouble
 
@@ -280,14 +295,20 @@ class Kinetics400:
             except ClipError as error:
                 tqdm.write(f"{self.name}: {REPLACEMENTS}: {error}")
         arrived = {
-            clip_id: Arrival(folder / f"{clip_id}.mp4", f"{REPLACEMENTS}#{_member(clip_id)}")
+            clip_id: Arrival(
+                folder / f"{clip_id}.mp4", f"{REPLACEMENTS}#{_member(clip_id)}", _length_s(intake.clips[clip_id])
+            )
             for clip_id in broken.values()
             if (folder / f"{clip_id}.mp4").exists()
         }
-        bounds = self._bounds(arrived, intake)
-        outcomes = probe_all(arrived, self._options, f"{self.name} replacements", bounds=bounds)
-        healthy = {clip_id: outcome for clip_id, outcome in outcomes.items() if outcome.error is None}
-        intake.settle({clip_id: arrived[clip_id] for clip_id in healthy}, healthy)
+        outcomes = probe_all(arrived, self._options, f"{self.name} replacements")
+        intake.settle(
+            {
+                clip_id: Fetched(arrived[clip_id].url, outcome, arrived[clip_id].path)
+                for clip_id, outcome in outcomes.items()
+                if outcome.error is None
+            }
+        )
 
     def _ask_youtube(self, intake: Intake, fate: "_Fate") -> None:
         """Fill what the archives could not, clip by clip, until every class is full or has nobody left to ask for."""
@@ -295,34 +316,39 @@ class Kinetics400:
             return  # the archives themselves may be had tomorrow
         youtube = YouTube(self._hosts, self._folder / "youtube", self._settings, self._options)
         while youtube.at_hand and youtube.refusal is None and (clips := intake.candidates()):
-            arrived, outcomes = {}, {}
-            for clip, arrival, outcome in youtube.fetch(clips):
-                if arrival is None:
-                    outcomes[clip.clip_id] = outcome
-                    arrival = Arrival(Path(), f"{WATCH}{clip.video_id}")
+            arrived: dict[str, Arrival] = {}
+            fetched: dict[str, Fetched] = {}
+            for clip, url, downloaded in youtube.fetch(clips):
+                if downloaded.result is None:
+                    lost: Outcome[Probed] = replace(downloaded, result=None)
+                    fetched[clip.clip_id] = Fetched(f"{WATCH}{clip.video_id}", lost)
                 else:
-                    arrived[clip.clip_id] = arrival
-                fate.asked[clip.clip_id] = arrival
-            bounds = self._bounds(arrived, intake)
-            outcomes |= probe_all(arrived, self._options, f"{self.name} probe", bounds=bounds)
-            intake.settle({clip_id: fate.asked[clip_id] for clip_id in outcomes}, outcomes)
+                    arrived[clip.clip_id] = Arrival(Path(downloaded.result.path), url, _length_s(clip))
+                fate.asked.add(clip.clip_id)
+            outcomes = probe_all(arrived, self._options, f"{self.name} probe")
+            fetched |= {
+                clip_id: Fetched(arrived[clip_id].url, outcome, arrived[clip_id].path)
+                for clip_id, outcome in outcomes.items()
+            }
+            intake.settle(fetched)
         if youtube.refusal is not None:
             fate.unasked = {clip.clip_id: youtube.refusal for clip in intake.candidates()}
 
-    def _row(self, clip: Annotation, intake: Intake, fate: "_Fate") -> Row:
+    def _row(self, clip: Annotation, intake: Intake, fate: "_Fate") -> DownloadRow:
         clip_id, quota = clip.clip_id, intake.quota[clip.labels[0]]
         absence = None if clip_id in fate.seen else fate.absence(clip.official_split or "")
-        if clip_id in intake.outcomes:
-            outcome, arrival, rank = intake.outcomes[clip_id], intake.arrivals[clip_id], intake.rank[clip_id]
+        if clip_id in intake.fetched:
+            fetched, rank = intake.fetched[clip_id], intake.rank[clip_id]
+            outcome = fetched.outcome
             if absence is not None and clip_id in fate.asked and outcome.error is not None:
                 code = outcome.error if absence.code is Failure.NOT_FOUND else absence.code.value
                 outcome = replace(outcome, error=code, error_detail=f"{absence.detail}; {outcome.error_detail}")
-            return to_row(clip, outcome, arrival, rank=rank, quota=quota)
+            return to_row(clip, replace(fetched, outcome=outcome), rank=rank, quota=quota)
         if clip_id in fate.unasked:
             refusal = fate.unasked[clip_id]
-            return failed_row(clip, refusal.code, f"in no archive at hand; {refusal.detail}", quota=quota)
+            return failed_row(clip, ClipError(refusal.code, f"in no archive at hand; {refusal.detail}"), quota=quota)
         if absence is not None:
-            return failed_row(clip, absence.code, absence.detail, quota=quota)
+            return failed_row(clip, absence, quota=quota)
         return spare_row(clip, quota=quota)
 
     def _has_replacements(self) -> bool:
@@ -344,11 +370,6 @@ class Kinetics400:
         for label, count in short.items():
             print(f"  {label}: {count} of {intake.quota[label]}")
 
-    def _bounds(self, clip_ids: Iterable[str], intake: Intake) -> dict[str, float]:
-        """How long each clip may be: as annotated, and what a careless cut adds."""
-        clips = ((clip_id, intake.clips[clip_id]) for clip_id in clip_ids)
-        return {clip_id: 2 * ((clip.end_s or 0) - (clip.start_s or 0)) + 5 for clip_id, clip in clips}
-
     def _path(self, clip_id: str) -> Path:
         return self._folder / f"{clip_id}.mp4"
 
@@ -360,7 +381,7 @@ class _Fate:
     seen: set[str] = field(default_factory=set)  # in an archive
     finished: set[str] = field(default_factory=set)  # splits of which every archive was looked into
     troubled: dict[str, ClipError] = field(default_factory=dict)  # splits of which one could not be read
-    asked: dict[str, Arrival] = field(default_factory=dict)  # of YouTube
+    asked: set[str] = field(default_factory=set)  # of YouTube
     unasked: dict[str, ClipError] = field(default_factory=dict)  # wanted of YouTube, which had refused by then
 
     def absence(self, split: str) -> ClipError | None:
@@ -385,6 +406,10 @@ def _clip_id(name: str) -> str:
     """The clip id that a member's name stands for; empty for names that are no clip's."""
     match = _MEMBER.fullmatch(name.removeprefix("./"))
     return f"k400-{match[1]}-{match[2]}-{match[3]}" if match else ""
+
+
+def _length_s(clip: Annotation) -> float:
+    return (clip.end_s or 0) - (clip.start_s or 0)
 
 
 def _member(clip_id: str) -> str:

@@ -6,9 +6,18 @@ from typing import Literal
 
 from common.errors import WorkError
 from pipeline.fetch.hosts import Hosts
+from pipeline.records.facts import SourceFacts
 
 HOST = "https://raw.githubusercontent.com/s9xie/Mini-Kinetics-200/master"
 _ID = re.compile(r"[A-Za-z0-9_-]{11}")
+
+
+FACTS = SourceFacts(
+    title="MiniKinetics-200",
+    citation="MiniKinetics-200 (Xie et al. 2018, arXiv 1712.04851), a subset of Kinetics-400",
+    terms="as Kinetics-400",
+    youtube_videos=True,
+)
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from pipeline.runner.ledger import Outcome, digest
-from pipeline.sources.clips import Annotation, Arrival
+from pipeline.runner.ledger import digest
+from pipeline.sources.clips import Annotation, Fetched
 
 
 def quotas(labels: Iterable[str], clips: int, seed: int) -> dict[str, int]:
@@ -21,8 +21,8 @@ class Intake:
 
     def __init__(self, clips: dict[str, Annotation], quota: dict[str, int], reserve: int) -> None:
         self.clips, self.quota, self._reserve = clips, quota, reserve
-        self.outcomes: dict[str, Outcome] = {}
-        self.arrivals: dict[str, Arrival] = {}
+        self.fetched: dict[str, Fetched] = {}
+        self._simulated: set[str] = set()
         self.rank: dict[str, int] = {}
         self._healthy: Counter[str] = Counter()
         # A class that MiniKinetics can fill alone is filled from MiniKinetics.
@@ -41,7 +41,7 @@ class Intake:
 
         def take(clip_id: str) -> bool:
             clip = self.clips.get(clip_id)
-            if clip is None or clip_id in chosen or clip_id in self.outcomes:
+            if clip is None or clip_id in chosen or clip_id in self.fetched or clip_id in self._simulated:
                 return False
             label = clip.labels[0]
             if label in self._mini_only and not clip.in_minikinetics200:
@@ -59,25 +59,25 @@ class Intake:
         take = self.begin()
         return [clip_id for clip_id in clip_ids if take(clip_id)]
 
-    def settle(self, arrivals: dict[str, Arrival], outcomes: dict[str, Outcome]) -> None:
+    def settle(self, fetched: Mapping[str, Fetched]) -> None:
         """Record what became of a part's clips."""
-        for clip_id, arrival in arrivals.items():
-            self.arrivals[clip_id], self.outcomes[clip_id] = arrival, outcomes[clip_id]
+        for clip_id, attempt in fetched.items():
+            self.fetched[clip_id] = attempt
             self.rank.setdefault(clip_id, len(self.rank))
-            self._healthy[self.clips[clip_id].labels[0]] += outcomes[clip_id].error is None
+            self._healthy[self.clips[clip_id].labels[0]] += attempt.outcome.error is None
 
     def rehearse(self, clip_ids: Sequence[str]) -> int:
         """Take a part's clips as if all of them were healthy; returns how many."""
         chosen = self.choose_all(clip_ids)
         for clip_id in chosen:
-            self.outcomes[clip_id] = Outcome("rehearsal")
+            self._simulated.add(clip_id)
             self._healthy[self.clips[clip_id].labels[0]] += 1
         return len(chosen)
 
     def candidates(self) -> list[Annotation]:
         """Clips not taken yet, as many as their classes lack, MiniKinetics-200's first; the rest in a fixed random order."""
         lacking = [clip for clip in self.clips.values() if self._room(clip.labels[0]) > 0]
-        fresh = [clip for clip in lacking if clip.clip_id not in self.outcomes]
+        fresh = [clip for clip in lacking if clip.clip_id not in self.fetched]
         fresh.sort(key=lambda clip: (not clip.in_minikinetics200, digest(clip.clip_id)))
         left = {label: self._room(label) for label in self.quota}
         chosen = []
@@ -89,7 +89,7 @@ class Intake:
 
     def broken(self) -> list[str]:
         """Clips that came and were no good."""
-        return [clip_id for clip_id, outcome in self.outcomes.items() if outcome.error is not None]
+        return [clip_id for clip_id, attempt in self.fetched.items() if attempt.outcome.error is not None]
 
     def shortage(self) -> dict[str, int]:
         """Classes below their quota, and by how many clips, worst first."""

@@ -14,9 +14,10 @@ from common.paths import RAW
 from pipeline.fetch.archives import MEMBER_LIMIT, extract_zip_member
 from pipeline.fetch.hosts import Hosts
 from pipeline.params import Engine
+from pipeline.records.facts import SourceFacts
 from pipeline.records.failures import ClipError, Failure
-from pipeline.records.manifests import Row
-from pipeline.sources.clips import Annotation, Arrival, failed_row, make_id, probe_all, to_row
+from pipeline.records.rows import DownloadRow
+from pipeline.sources.clips import Annotation, Arrival, Fetched, failed_row, make_id, probe_all, to_row
 
 URLS = {
     1: "https://www.crcv.ucf.edu/datasets/ugur/TinyVIRAT.zip",
@@ -24,6 +25,14 @@ URLS = {
 }
 _TOTAL_LIMIT = 64 << 30  # bytes
 _LIST = re.compile(r"tiny_(train|val|test)(_v2)?(_public)?\.json")
+
+
+FACTS = SourceFacts(
+    title="TinyVIRAT",
+    citation="TinyVIRAT (Demir et al. 2020, arXiv 2007.07355)",
+    terms="the terms of the VIRAT Video Dataset",
+    multi_label=True,
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class TinyVirat:
         told = f"{size / 1e9:,.1f} GB" if size else "of a size that the host does not tell"
         return [f"all clips of {self._url.rsplit('/', 1)[-1]}, {told}; how many is known once it is here"]
 
-    def download(self) -> list[Row]:
+    def download(self) -> list[DownloadRow]:
         """One row per annotated clip: fetched and healthy, or failed."""
         if not self._hosts.verify:
             print(f"{self.name}: its host's certificate is not checked (download.tinyvirat_verify: false)")
@@ -71,11 +80,13 @@ class TinyVirat:
         outcomes = probe_all(arrivals, self._options, f"{self.name} probe")
         by_id = {tube.clip.clip_id: tube.clip for tube in tubes}
         for rank, (clip_id, arrival) in enumerate(arrivals.items()):
-            rows.append(to_row(by_id[clip_id], outcomes[clip_id], arrival, rank=rank))
+            fetched = Fetched(arrival.url, outcomes[clip_id], arrival.path)
+            rows.append(to_row(by_id[clip_id], fetched, rank=rank))
         return rows
 
-    def _extract(self, archive: zipfile.ZipFile, tubes: list[Tube]) -> tuple[list[Row], dict[str, Arrival]]:
-        rows, arrivals = [], {}
+    def _extract(self, archive: zipfile.ZipFile, tubes: list[Tube]) -> tuple[list[DownloadRow], dict[str, Arrival]]:
+        rows: list[DownloadRow] = []
+        arrivals: dict[str, Arrival] = {}
         for tube in tqdm(tubes, desc=f"{self.name} unzip", unit="clip", disable=None):
             target = self._folder / f"{tube.clip.clip_id}.mp4"
             try:
@@ -86,7 +97,7 @@ class TinyVirat:
                     extract_zip_member(archive, tube.member, target, self._hosts.disk)
                 arrivals[tube.clip.clip_id] = Arrival(target, f"{self._url}#{tube.member}")
             except ClipError as error:
-                rows.append(failed_row(tube.clip, error.code, error.detail))
+                rows.append(failed_row(tube.clip, error))
         return rows, arrivals
 
 

@@ -1,9 +1,8 @@
 """Clips from YouTube: those that no archive has, by yt-dlp, a few at a time."""
 
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -12,12 +11,20 @@ from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.youtube import Section
 from pipeline.params import Download, Engine
 from pipeline.records.failures import ClipError, Failure
-from pipeline.runner import Task, per_clip
+from pipeline.runner import Job, Task, per_clip
 from pipeline.runner.ledger import Outcome, digest
-from pipeline.sources.clips import Annotation, Arrival
+from pipeline.sources.clips import Annotation
 
 WATCH = "https://www.youtube.com/watch?v="
 _STOPS = (Failure.RATE_LIMITED, Failure.FORBIDDEN)
+
+
+@dataclass(frozen=True)
+class Downloaded:
+    """The file of one section."""
+
+    path: str
+    bytes: int
 
 
 class YouTube:
@@ -33,8 +40,8 @@ class YouTube:
         """Whether there is anything to ask: params say so, and `corpus` is on the web."""
         return self._settings.youtube and self._hosts.locate(WATCH).startswith(("http://", "https://"))
 
-    def fetch(self, clips: list[Annotation]) -> Iterator[tuple[Annotation, Arrival | None, Outcome]]:
-        """Each clip with its file, or with the reason why there is none; ends early when YouTube refuses."""
+    def fetch(self, clips: list[Annotation]) -> Iterator[tuple[Annotation, str, Outcome[Downloaded]]]:
+        """Each clip with its URL and its file, or the reason why there is none; ends early when YouTube refuses."""
         step = self._settings.connections
         for begin in tqdm(range(0, len(clips), step), desc="YouTube", unit_scale=step, unit="clip", disable=None):
             batch = {clip.clip_id: clip for clip in clips[begin : begin + step]}
@@ -43,14 +50,14 @@ class YouTube:
                 clip_id: digest("youtube", youtube.VERSION, part.url, part.start_s, part.end_s, part.min_height)
                 for clip_id, part in sections.items()
             }
-            tasks = [Task(clip_id, (part,)) for clip_id, part in sections.items()]
-            outcomes = per_clip.map_clips("youtube", download, tasks, keys, self._options, quiet=True)
+            tasks = [Task(clip_id, part) for clip_id, part in sections.items()]
+            job = Job(download, None, self._options.timeout_s)
+            outcomes = per_clip.map_clips("youtube", job, tasks, keys, Downloaded, self._options, quiet=True)
             for clip_id, clip in batch.items():
                 outcome = outcomes[clip_id]
                 if outcome.error in _STOPS:
                     self.refusal = ClipError(Failure(outcome.error), f"YouTube refuses: {outcome.error_detail}")
-                path = outcome.values.get("path")
-                yield clip, Arrival(Path(path), sections[clip_id].url) if path else None, outcome
+                yield clip, sections[clip_id].url, outcome
             if self.refusal is not None:
                 tqdm.write(f"{self.refusal.detail}; no more is asked of it now: `python -m pipeline retry` does, later")
                 return
@@ -72,11 +79,11 @@ class YouTube:
         )
 
 
-def download(section: Section) -> dict[str, Any]:
+def download(section: Section, _: None) -> Downloaded:
     """Fetch one section.
 
     Raises:
         ClipError: see `pipeline.fetch.youtube.download`.
     """
     path = youtube.download(section)
-    return {"path": str(path), "bytes": path.stat().st_size}
+    return Downloaded(str(path), path.stat().st_size)
