@@ -1,4 +1,4 @@
-"""FFmpeg's own answer to the same question: its `fps` filter chooses the frames, its area scaler makes them small."""
+"""Reference results by the ffmpeg command line: its `fps` filter selects frames, its area scaler resizes them."""
 
 import subprocess
 import tempfile
@@ -8,48 +8,53 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from imageio_ffmpeg import get_ffmpeg_exe as ffmpeg_binary
+from imageio_ffmpeg import get_ffmpeg_exe
 from numpy.typing import NDArray
 
 SIZE = 64
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Ticks as FFmpeg makes them."""
+class ReferenceTicks:
+    """Ticks of a video as FFmpeg computes them."""
 
     pictures: NDArray[np.uint8]  # (T, 64, 64, 3) RGB
-    shown: list[set[int]]  # for each tick, the source frames (by number in display order) that look exactly like it
+    source_frames: list[set[int]]  # for each tick, the source frames (numbered in display order) with the same pixels
 
     @property
-    def valid(self) -> int:
-        return len(self.shown)
+    def valid_frames(self) -> int:
+        """Number of ticks."""
+        return len(self.source_frames)
 
 
-def by_ffmpeg(
+def ticks_by_ffmpeg(
     path: Path, *, ticks: int = 100, fps: int = 10, matrix: str = "auto", options: Sequence[str] = ()
-) -> Reference:
-    """Decode `path` with the ffmpeg command line: every source frame, and the ticks that `fps=round=up` chooses.
+) -> ReferenceTicks:
+    """Decode all source frames of `path`, and the ticks that the filter `fps=round=up` selects.
 
-    `round=up` shows at tick k the last frame whose time, counted from the first frame, is not after k / fps.
+    With `round=up`, tick k shows the last frame whose time, counted from the first frame, is not after k / fps.
+
+    Args:
+        matrix: colour matrix of the input, in the scaler's terms.
+        options: further input options of ffmpeg.
     """
     scale = f"scale={SIZE}:{SIZE}:flags=area+accurate_rnd+full_chroma_int+full_chroma_inp:in_color_matrix={matrix}"
     with tempfile.TemporaryDirectory() as folder:
-        every, chosen, raw = (Path(folder) / name for name in ("every.md5", "chosen.md5", "chosen.rgb"))
+        every, selected, raw = (Path(folder) / name for name in ("every.md5", "selected.md5", "selected.rgb"))
         seconds = ["-t", str(ticks / fps + 1)]
-        base = f"setpts=PTS-STARTPTS,fps={fps}:round=up,{scale},format=rgb24"
-        command = [ffmpeg_binary(), "-v", "error", "-threads", "1", *options, "-i", str(path)]
+        select = f"setpts=PTS-STARTPTS,fps={fps}:round=up,{scale},format=rgb24"
+        command = [get_ffmpeg_exe(), "-v", "error", "-threads", "1", *options, "-i", str(path)]
         command += ["-map", "0:v:0", *seconds, "-fps_mode", "passthrough", "-vf", f"{scale},format=rgb24"]
         command += ["-f", "framemd5", str(every)]
-        command += ["-map", "0:v:0", *seconds, "-frames:v", str(ticks), "-vf", base, "-f", "framemd5", str(chosen)]
-        command += ["-map", "0:v:0", *seconds, "-frames:v", str(ticks), "-vf", base, "-f", "rawvideo", str(raw)]
+        command += ["-map", "0:v:0", *seconds, "-frames:v", str(ticks), "-vf", select, "-f", "framemd5", str(selected)]
+        command += ["-map", "0:v:0", *seconds, "-frames:v", str(ticks), "-vf", select, "-f", "rawvideo", str(raw)]
         subprocess.run(command, check=True, capture_output=True, timeout=120)
-        numbers = defaultdict(set)
-        for number, digest in enumerate(_digests(every)):
-            numbers[digest].add(number)
+        frames_by_digest: defaultdict[str, set[int]] = defaultdict(set)
+        for number, digest in enumerate(_frame_digests(every)):
+            frames_by_digest[digest].add(number)
         pictures = np.fromfile(raw, np.uint8).reshape(-1, SIZE, SIZE, 3)
-        return Reference(pictures, [numbers[digest] for digest in _digests(chosen)])
+        return ReferenceTicks(pictures, [frames_by_digest[digest] for digest in _frame_digests(selected)])
 
 
-def _digests(path: Path) -> list[str]:
+def _frame_digests(path: Path) -> list[str]:
     return [line.rsplit(",", 1)[1].strip() for line in path.read_text().splitlines() if not line.startswith("#")]

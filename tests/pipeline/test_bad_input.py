@@ -17,7 +17,7 @@ from pipeline.sources.kinetics400 import read_annotations
 from pipeline.sources.quotas import quotas
 from pipeline.sources.tinyvirat import read_tubes
 from pipeline.video.cut import ffmpeg_binary
-from tests.pipeline.draw import numbers_in, read_strip, steady, write_sound, write_video
+from tests.pipeline.draw import frame_times, read_counters, read_filmstrip, write_audio, write_video
 from tests.pipeline.mirror import HEADER, ids, kinetics, member, put
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
@@ -27,7 +27,7 @@ STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "
 def healthy(tmp_path_factory):
     """The bytes of healthy clips of 1.5 seconds, each of other content."""
     folder = tmp_path_factory.mktemp("healthy")
-    return [write_video(folder / f"{number}.mp4", steady(15 + number, 10)).read_bytes() for number in range(16)]
+    return [write_video(folder / f"{number}.mp4", frame_times(15 + number, 10)).read_bytes() for number in range(16)]
 
 
 def only(rows, needle):
@@ -60,7 +60,7 @@ def zoo(tmp_path_factory, healthy):
     put(clips / "broken/text.mp4", b"this is no video\n" * 500)
     put(clips / "broken/page.mp4", b"<!DOCTYPE html><html><body>404</body></html>")
     put(clips / "broken/strange.blob", os.urandom(5000))
-    write_sound(clips / "broken/sound.mp4")
+    write_audio(clips / "broken/sound.mp4")
     put(clips / "mixed/notes.txt", b"left alone")
     put(clips / "mixed/poster.jpg", b"left alone")
     put(clips / "mixed/.hidden.mp4", healthy[11])
@@ -71,7 +71,7 @@ def zoo(tmp_path_factory, healthy):
     (clips / "mixed/dangling.mp4").symlink_to(root / "nowhere.mp4")
     raw = ["-i", clips / "mixed/good.mp4", "-c", "copy", "-bsf:v", "h264_mp4toannexb", "-f", "h264"]
     subprocess.run([ffmpeg_binary(), "-v", "error", *raw, clips / "mixed/elementary.h264"], check=True)
-    write_video(clips / "mixed/short.mp4", steady(5, 10))
+    write_video(clips / "mixed/short.mp4", frame_times(5, 10))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         project.run(*STAGES)
@@ -119,8 +119,8 @@ def test_an_elementary_stream_has_no_timestamps_and_plays_at_its_nominal_rate(zo
 def test_a_healthy_clip_of_any_name_goes_through(zoo, needle):
     row = only(zoo.rows("clips"), needle)
     assert (row["status"], row["error"]) == ("ok", None)
-    strip = read_strip(zoo.root / row["path"])
-    assert numbers_in(strip)[:15] == list(range(15))
+    strip = read_filmstrip(zoo.root / row["path"])
+    assert read_counters(strip)[:15] == list(range(15))
     assert row["clip_id"] in zoo.rows("shards")
 
 
@@ -177,15 +177,15 @@ def test_links_out_of_the_folder_are_followed_when_asked(project, healthy):
 
 
 def test_windows_cut_several_clips_from_one_video(project):
-    write_video(project.root / "clips/one/long.mp4", steady(100, 10))
+    write_video(project.root / "clips/one/long.mp4", frame_times(100, 10))
     table = [("path", "start_s", "end_s"), ("one/long.mp4", "1", "3"), ("one/long.mp4", "5.5", "8")]
     with (project.root / "clips/windows.csv").open("w", newline="") as file:
         csv.writer(file).writerows(table)
     project.set(sources__own__windows="windows.csv").run("download", "trim", "resample", "resize")
     rows = project.rows("resize")
-    first, second = (read_strip(rows[clip_id]["path"]) for clip_id in sorted(rows))
-    assert numbers_in(first)[:20] == list(range(10, 30))
-    assert numbers_in(second)[:25] == list(range(55, 80))
+    first, second = (read_filmstrip(rows[clip_id]["path"]) for clip_id in sorted(rows))
+    assert read_counters(first)[:20] == list(range(10, 30))
+    assert read_counters(second)[:25] == list(range(55, 80))
 
 
 @pytest.mark.parametrize("line", ["one/a.mp4,5,3", "one/a.mp4,x,3", "one/a.mp4,1,inf", "one/a.mp4,nan,3", "one/a.mp4"])
@@ -428,7 +428,7 @@ def test_a_member_larger_than_any_clip_costs_its_clip_alone(project, healthy, mo
 
 def test_a_file_that_lasts_far_longer_than_annotated_is_not_the_clip(project, healthy, tmp_path):
     a, b = ids("a", "b")
-    movie = write_video(tmp_path / "movie.mp4", steady(260, 10)).read_bytes()
+    movie = write_video(tmp_path / "movie.mp4", frame_times(260, 10)).read_bytes()
     parts = [{"members": [(member(a, 0), movie), (member(b, 0), healthy[0])]}]
     kinetics(project, [("run", a, 0), ("run", b, 0)], parts, clips=1, reserve=1)
     project.run("download")

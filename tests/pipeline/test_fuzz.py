@@ -15,7 +15,7 @@ from pipeline.resample import resample
 from pipeline.resize import resize
 from pipeline.trim import trim
 from tests.conftest import real_videos
-from tests.pipeline.draw import steady, write_sound, write_video
+from tests.pipeline.draw import frame_times, write_audio, write_video
 
 TIMEOUT_S = 30
 BOX = re.compile(rb"(moov|trak|mdia|mdhd|elst|stsd|stts|ctts|stsc|stsz|stco|stss|avcC|tkhd|mvhd|mdat)")
@@ -34,7 +34,7 @@ def healthy(tmp_path_factory):
     ]
     kinds += [("webm", "libvpx-vp9", 0), ("mp4", "libx265", 2), ("flv", "libx264", 2), ("mp4", "mpeg4", 2)]
     drawn = [
-        write_video(folder / f"{number}.{suffix}", steady(40, 20), codec=codec, b_frames=b_frames, size=(96, 64))
+        write_video(folder / f"{number}.{suffix}", frame_times(40, 20), codec=codec, b_frames=b_frames, size=(96, 64))
         for number, (suffix, codec, b_frames) in enumerate(kinds)
     ]
     return drawn + [path for path in real_videos() if path.stat().st_size < 300_000]
@@ -115,10 +115,10 @@ def test_every_mutant_ends_well_or_with_a_reason(healthy, tmp_path, count):
 @pytest.mark.parametrize("count", [400, pytest.param(2000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])])
 def test_no_file_handle_and_no_memory_is_left_behind(here, count):
     """The same process over many clips, broken ones among them."""
-    good = write_video(here / "good.mp4", steady(20, 20), size=(96, 64))
-    avi = write_video(here / "good.avi", steady(20, 20), codec="mpeg4", size=(96, 64))
+    good = write_video(here / "good.mp4", frame_times(20, 20), size=(96, 64))
+    avi = write_video(here / "good.avi", frame_times(20, 20), codec="mpeg4", size=(96, 64))
     (here / "bad.mp4").write_bytes(good.read_bytes()[:2000])
-    write_sound(here / "sound.mp4")
+    write_audio(here / "sound.mp4")
     paths = [good, avi, here / "bad.mp4", here / "sound.mp4"]
 
     def once(number):

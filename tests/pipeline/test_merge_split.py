@@ -17,7 +17,7 @@ from pipeline.merge import (
 )
 from pipeline.params import Merge, Split, SplitCounts
 from pipeline.split import choose, read_lists
-from tests.pipeline.draw import steady, write_video
+from tests.pipeline.draw import frame_times, write_video
 
 KINDS = {"kinetics400": "kinetics400", "tinyvirat": "tinyvirat", "own": "folder"}
 
@@ -269,7 +269,7 @@ def test_each_clip_is_kept_lost_or_spare_once_and_ids_are_stable(data):
 
 def test_another_number_of_classes_than_expected_stops_with_counts_and_the_param(project):
     for name in ("a", "b", "c"):
-        write_video(project.root / f"clips/{name}/x.mp4", steady(ord(name) - 60, 10))
+        write_video(project.root / f"clips/{name}/x.mp4", frame_times(ord(name) - 60, 10))
     project.set(merge__expected_classes=518)
     project.run("download", "trim", "resample", "resize")
     result = project.call("merge")
@@ -285,7 +285,7 @@ def test_another_number_of_classes_than_expected_stops_with_counts_and_the_param
 
 
 def test_one_class_cannot_be_split(project):
-    write_video(project.root / "clips/a/x.mp4", steady(20, 10))
+    write_video(project.root / "clips/a/x.mp4", frame_times(20, 10))
     project.run("download", "trim", "resample", "resize", "merge")
     with pytest.raises(WorkError, match="1 class cannot be split"):
         project.run("split")
@@ -393,7 +393,7 @@ def test_a_list_that_makes_no_sense_is_refused(tmp_path, text, said):
 
 def test_a_given_list_goes_all_the_way_into_the_shards(project):
     for n, name in enumerate("abcd"):
-        write_video(project.root / f"clips/{name}/x.mp4", steady(20 + n, 10))
+        write_video(project.root / f"clips/{name}/x.mp4", frame_times(20 + n, 10))
     (project.root / "lists.csv").write_text("class_name,split\na,train\nb,val\nc,test\n")
     project.set(split__by="file", split__file="lists.csv")
     project.run("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
@@ -407,8 +407,8 @@ def test_a_given_list_goes_all_the_way_into_the_shards(project):
 
 
 def test_a_class_whose_clips_all_failed_is_no_class_and_one_clip_is_enough(project):
-    write_video(project.root / "clips/single/x.mp4", steady(20, 10))
-    write_video(project.root / "clips/other/x.mp4", steady(21, 10))
+    write_video(project.root / "clips/single/x.mp4", frame_times(20, 10))
+    write_video(project.root / "clips/other/x.mp4", frame_times(21, 10))
     (project.root / "clips/lost").mkdir()
     (project.root / "clips/lost/x.mp4").write_bytes(b"no video")
     project.run("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")

@@ -14,7 +14,7 @@ from pipeline.records.failures import ClipError, Failure
 from pipeline.records.rows import ResizeRow
 from pipeline.runner.ledger import Ledger, Outcome
 from tests.conftest import make_project
-from tests.pipeline.draw import steady, write_video
+from tests.pipeline.draw import frame_times, write_video
 
 PER_CLIP = ("download", "trim", "resample", "resize")
 WHOLE = ("merge", "split", "shard", "verify")
@@ -27,8 +27,8 @@ def uninterrupted(tmp_path_factory):
     project = make_project(tmp_path_factory.mktemp("uninterrupted") / "project")
     clips = project.root / "clips"
     for number in range(10):
-        write_video(clips / f"class{number % 4}/{number}.mp4", steady(20 + number, 10))
-    write_video(clips / "class0/long.mp4", steady(120, 20))
+        write_video(clips / f"class{number % 4}/{number}.mp4", frame_times(20 + number, 10))
+    write_video(clips / "class0/long.mp4", frame_times(120, 20))
     (clips / "class1/broken.mp4").write_bytes(b"no video")
     (clips / "windows.csv").write_text("path,start_s,end_s\nclass0/long.mp4,1,2.5\nclass0/long.mp4,3,5\n")
     project.set(sources__own__windows="windows.csv")
@@ -258,7 +258,7 @@ def test_a_deleted_cut_is_made_again_with_the_same_filmstrip(finished):
 def test_a_changed_source_file_redoes_that_clip_through_all_stages(finished):
     before, files = outputs(finished), work_files(finished)
     old = finished.rows("resize")["own-class2-2"]["sha256"]
-    write_video(finished.root / "clips/class2/2.mp4", steady(40, 10), gop=3)
+    write_video(finished.root / "clips/class2/2.mp4", frame_times(40, 10), gop=3)
     run_stages(finished)
     assert rewritten_files(finished, files) == {"own-class2-2.jpg"}
     assert finished.rows("resize")["own-class2-2"]["sha256"] != old
@@ -278,7 +278,7 @@ def test_a_source_file_only_touched_changes_nothing(finished):
 
 def test_a_repaired_source_file_enters_the_shards(finished):
     files = work_files(finished)
-    write_video(finished.root / "clips/class1/broken.mp4", steady(33, 10))
+    write_video(finished.root / "clips/class1/broken.mp4", frame_times(33, 10))
     run_stages(finished)
     assert rewritten_files(finished, files) == {"own-class1-broken.jpg"}
     assert finished.rows("shards")["own-class1-broken"]["valid_frames"] == 33
@@ -365,8 +365,8 @@ def test_a_full_disk_ends_the_stage_with_one_line_and_a_rerun_completes(uninterr
 
 
 def test_retry_repeats_transient_failures_and_counts_attempts(project):
-    write_video(project.root / "clips/one/a.mp4", steady(20, 10))
-    write_video(project.root / "clips/one/b.mp4", steady(25, 10))
+    write_video(project.root / "clips/one/a.mp4", frame_times(20, 10))
+    write_video(project.root / "clips/one/b.mp4", frame_times(25, 10))
     (project.root / "clips/two").mkdir()
     (project.root / "clips/two/broken.mp4").write_bytes(b"no video")
     project.run("download", "trim", "resample", "resize")

@@ -20,7 +20,7 @@ from pipeline.params import Shard
 from pipeline.records.manifests import RECIPES
 from pipeline.shard import plan
 from tests.conftest import make_project
-from tests.pipeline.draw import numbers_in, read_strip, steady, write_video
+from tests.pipeline.draw import frame_times, read_counters, read_filmstrip, write_video
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
 
@@ -28,7 +28,7 @@ STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "
 def build(root, workers):
     project = make_project(root).set(engine__workers=workers, shard__max_clips=4)
     for number in range(12):
-        write_video(root / f"clips/class {number % 3}/{number}.mp4", steady(20 + number, 10))
+        write_video(root / f"clips/class {number % 3}/{number}.mp4", frame_times(20 + number, 10))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         project.run(*STAGES)
@@ -72,7 +72,7 @@ def test_stock_webdataset_reads_every_sample(built):
         picture = cv2.imdecode(np.frombuffer(sample["jpg"], np.uint8), cv2.IMREAD_COLOR)
         assert picture.shape == (6400, 64, 3)
         number = int(videos[clip_id]["video_id"].removesuffix(".mp4").split("/")[1])
-        assert numbers_in(picture.reshape(100, 64, 64, 3))[: 20 + number] == list(range(20 + number))
+        assert read_counters(picture.reshape(100, 64, 64, 3))[: 20 + number] == list(range(20 + number))
 
 
 def test_plain_tar_reads_them_and_they_say_nothing_of_when_and_by_whom(built):
@@ -227,9 +227,9 @@ def test_verify_counts_what_is_there(inside):
 def test_verify_counts_black_and_frozen_clips(here):
     project = make_project(here)
     black, grey = np.zeros((96, 128, 3), np.uint8), np.full((96, 128, 3), 120, np.uint8)
-    write_video(here / "clips/a/black.mp4", steady(20, 10), pictures=[black] * 20)
-    write_video(here / "clips/b/still.mp4", steady(20, 10), pictures=[grey] * 20)
-    write_video(here / "clips/c/moving.mp4", steady(20, 10))
+    write_video(here / "clips/a/black.mp4", frame_times(20, 10), pictures=[black] * 20)
+    write_video(here / "clips/b/still.mp4", frame_times(20, 10), pictures=[grey] * 20)
+    write_video(here / "clips/c/moving.mp4", frame_times(20, 10))
     project.run(*STAGES)
     metrics = json.loads((here / "metrics/dataset.json").read_text())
     assert (metrics["black_clips"], metrics["frozen_clips"]) == (1, 2)
@@ -270,8 +270,8 @@ def test_show_says_what_is_wrong(built, arguments, code, said):
 def test_show_draws_what_was_lost_as_far_as_it_can_be_seen(project):
     clips = project.root / "clips"
     for number in range(3):
-        write_video(clips / f"c{number}/a.mp4", steady(20 + number, 10))
-    write_video(clips / "c0/short.mp4", steady(5, 10))
+        write_video(clips / f"c{number}/a.mp4", frame_times(20 + number, 10))
+    write_video(clips / "c0/short.mp4", frame_times(5, 10))
     (clips / "c1/page.mp4").write_text("<html>")
     (clips / "c1/copy.mp4").write_bytes((clips / "c1/a.mp4").read_bytes())
     project.run(*STAGES)
@@ -286,10 +286,10 @@ def test_show_draws_what_was_lost_as_far_as_it_can_be_seen(project):
 
 def test_stats_prints_the_funnel_and_the_losses(here):
     project = make_project(here)
-    write_video(here / "clips/a/one.mp4", steady(20, 10))
-    write_video(here / "clips/a/two.mp4", steady(21, 10))
-    write_video(here / "clips/b/three.mp4", steady(22, 10))
-    write_video(here / "clips/b/short.mp4", steady(3, 10))
+    write_video(here / "clips/a/one.mp4", frame_times(20, 10))
+    write_video(here / "clips/a/two.mp4", frame_times(21, 10))
+    write_video(here / "clips/b/three.mp4", frame_times(22, 10))
+    write_video(here / "clips/b/short.mp4", frame_times(3, 10))
     (here / "clips/b/broken.mp4").write_bytes(b"no video")
     project.run("download", "trim", "resample", "resize", "merge", "split", "shard")
     result = project.call("stats")
@@ -315,12 +315,12 @@ def test_a_reader_that_stops_early_sees_no_traceback(built):
 def test_webp_shards_are_lossless_and_named_so(here):
     project = make_project(here).set(resize__format="webp", resize__quality=100)
     for name in ("a", "b", "c"):
-        write_video(here / f"clips/{name}/x.mp4", steady(ord(name) - 60, 10))
+        write_video(here / f"clips/{name}/x.mp4", frame_times(ord(name) - 60, 10))
     project.run(*STAGES)
     row = project.rows("shards")["own-a-x"]
     with tarfile.open(row["shard"]) as tar:
         assert "own-a-x.webp" in tar.getnames()
-    assert read_strip(project.rows("resize")["own-a-x"]["path"]).shape == (100, 64, 64, 3)
+    assert read_filmstrip(project.rows("resize")["own-a-x"]["path"]).shape == (100, 64, 64, 3)
 
 
 # Other people's tools

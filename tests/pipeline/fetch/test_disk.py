@@ -6,7 +6,7 @@ import pytest
 
 from common.errors import WorkError
 from pipeline.fetch.disk import Disk, hollow, is_hollow, remove_hollow
-from tests.pipeline.draw import counter, steady, write_video
+from tests.pipeline.draw import counter_picture, frame_times, write_video
 from tests.pipeline.mirror import ids, kinetics, member
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
@@ -16,8 +16,8 @@ STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "
 def mirrored(project, tmp_path):
     """Two parts of three clips in two classes."""
     videos = ids(*"abcdef")
-    shown = [[counter(100 * n + k) for k in range(20)] for n in range(6)]
-    clips = [write_video(tmp_path / f"{n}.mp4", steady(20, 10), pictures=shown[n]).read_bytes() for n in range(6)]
+    shown = [[counter_picture(100 * n + k) for k in range(20)] for n in range(6)]
+    clips = [write_video(tmp_path / f"{n}.mp4", frame_times(20, 10), pictures=shown[n]).read_bytes() for n in range(6)]
     rows = [(("run", "jump")[n % 2], video, 0) for n, video in enumerate(videos)]
     members = [(member(video, 0), clip) for video, clip in zip(videos, clips, strict=True)]
     return kinetics(project, rows, [{"members": members[:3]}, {"members": members[3:]}], clips=6)
@@ -108,7 +108,7 @@ def test_bytes_that_are_needed_again_are_asked_for(mirrored):
 
 def test_a_users_own_files_are_never_dropped(project):
     for number in range(3):
-        write_video(project.root / f"clips/c{number}/a.mp4", steady(20 + number, 10))
+        write_video(project.root / f"clips/c{number}/a.mp4", frame_times(20 + number, 10))
     before = {path: path.read_bytes() for path in project.root.glob("clips/*/*")}
     project.set(download__keep_raw=False)
     project.run(*STAGES[:4])

@@ -6,7 +6,7 @@ from yt_dlp.networking.exceptions import HTTPError
 
 from pipeline.fetch import youtube
 from pipeline.records.failures import ClipError
-from tests.pipeline.draw import steady, write_video
+from tests.pipeline.draw import frame_times, write_video
 from tests.pipeline.host import serving
 
 
@@ -37,7 +37,7 @@ def test_http_status_decides_before_the_message(status, code):
 
 def test_section_over_the_size_limit_is_too_large(tmp_path, monkeypatch):
     monkeypatch.setattr(youtube, "SIZE_LIMIT", 1000)
-    video = write_video(tmp_path / "video.mp4", steady(50, 10)).read_bytes()
+    video = write_video(tmp_path / "video.mp4", frame_times(50, 10)).read_bytes()
     with serving(**{"video.mp4": video}) as host:
         section = youtube.Section(f"{host.url}/video.mp4", 0.0, 2.0, str(tmp_path / "raw/clip"), 240, 5.0, {})
         with pytest.raises(ClipError, match="too_large"):

@@ -17,7 +17,7 @@ import pytest
 from pipeline.records import manifests
 from pipeline.records.rows import CompositeRow, ResampleRow, ResizeRow, ShardRow, TrimRow
 from tests.conftest import REPO, make_project
-from tests.pipeline.draw import steady, write_video
+from tests.pipeline.draw import frame_times, write_video
 
 ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
@@ -51,8 +51,8 @@ def clips(tmp_path_factory):
     """Nine clips in three classes, a window of a longer one, and two that are broken."""
     folder = tmp_path_factory.mktemp("clips")
     for number in range(9):
-        write_video(folder / f"class{number % 3}/{number}.mp4", steady(20 + number, 10))
-    write_video(folder / "class0/long.mp4", steady(120, 20))
+        write_video(folder / f"class{number % 3}/{number}.mp4", frame_times(20 + number, 10))
+    write_video(folder / "class0/long.mp4", frame_times(120, 20))
     (folder / "class1/broken.mp4").write_bytes(b"no video")
     whole = (folder / "class2/2.mp4").read_bytes()
     (folder / "class2/cut.mp4").write_bytes(whole[: len(whole) // 2])

@@ -12,7 +12,7 @@ from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.http import Manners
 from pipeline.records.manifests import path_of
 from tests.conftest import make_project
-from tests.pipeline.draw import steady, write_video
+from tests.pipeline.draw import frame_times, write_video
 from tests.pipeline.host import Trouble, serving
 from tests.pipeline.mirror import kinetics, member, pack
 
@@ -23,7 +23,7 @@ PART = "/kinetics/400/train/part_1.tar.gz"
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    return [write_video(folder / f"{n}.mp4", steady(15 + n, 10)).read_bytes() for n in range(len(VIDEOS))]
+    return [write_video(folder / f"{n}.mp4", frame_times(15 + n, 10)).read_bytes() for n in range(len(VIDEOS))]
 
 
 @pytest.fixture

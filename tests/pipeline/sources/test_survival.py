@@ -6,7 +6,7 @@ import subprocess
 import pytest
 
 from tests.conftest import make_project
-from tests.pipeline.draw import counter, steady, write_video
+from tests.pipeline.draw import counter_picture, frame_times, write_video
 from tests.pipeline.host import Trouble, serving
 from tests.pipeline.mirror import kinetics, member
 
@@ -17,8 +17,8 @@ DRIP = Trouble(drip=(1 << 15, 0.008))  # 4 MB/s
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clips")
-    shown = [[counter(100 * n + k) for k in range(20)] for n in range(12)]
-    return [write_video(folder / f"{n}.mp4", steady(20, 10), pictures=shown[n]).read_bytes() for n in range(12)]
+    shown = [[counter_picture(100 * n + k) for k in range(20)] for n in range(12)]
+    return [write_video(folder / f"{n}.mp4", frame_times(20, 10), pictures=shown[n]).read_bytes() for n in range(12)]
 
 
 @pytest.fixture

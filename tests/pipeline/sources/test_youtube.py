@@ -4,7 +4,7 @@ import av
 import pytest
 
 from tests.conftest import make_project
-from tests.pipeline.draw import read_counter, steady, write_video
+from tests.pipeline.draw import frame_times, read_counter, write_video
 from tests.pipeline.host import Trouble, serving
 from tests.pipeline.mirror import ids, kinetics, member
 
@@ -15,8 +15,8 @@ A, B, C, D = ids("a", "b", "c", "d")
 def videos(tmp_path_factory):
     """A clip, and a video of 30 seconds whose frames carry their number."""
     folder = tmp_path_factory.mktemp("videos")
-    clip = write_video(folder / "clip.mp4", steady(30, 10)).read_bytes()
-    whole = write_video(folder / "whole.mp4", steady(300, 10), gop=24, size=(192, 144)).read_bytes()
+    clip = write_video(folder / "clip.mp4", frame_times(30, 10)).read_bytes()
+    whole = write_video(folder / "whole.mp4", frame_times(300, 10), gop=24, size=(192, 144)).read_bytes()
     return clip, whole
 
 

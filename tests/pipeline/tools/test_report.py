@@ -14,7 +14,7 @@ from pipeline.tools.report.figures import bars, histogram
 from pipeline.tools.report.sheets import sheets
 from pipeline.video import filmstrip
 from tests.conftest import make_project
-from tests.pipeline.draw import steady, write_video
+from tests.pipeline.draw import frame_times, write_video
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify", "report")
 HOSTILE = "<img src=x onerror=alert(1)> & 'quoted'"
@@ -27,7 +27,7 @@ def project(tmp_path_factory):
     made = make_project(root)
     for number in range(12):
         name = ("running", "jumping", HOSTILE)[number % 3]
-        write_video(root / f"clips/{name}/{number}.mp4", steady(20 + number, 10))
+        write_video(root / f"clips/{name}/{number}.mp4", frame_times(20 + number, 10))
     (root / "clips/running/broken <b>.mp4").write_bytes(b"no video")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
