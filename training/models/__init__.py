@@ -14,7 +14,7 @@ __all__ = ["MAE", "Classifier", "MAEOutput", "ModelConfig", "create_model", "exp
 
 
 def create_model(name: str, **overrides: Any) -> MAE | Classifier:
-    """The named model, freshly initialised; `overrides` replace fields of its config (see `ModelConfig`).
+    """The model called `name`, freshly initialised; `overrides` replace fields of its config (see `ModelConfig`).
 
     A config with `classes` gives a classifier, one without gives a masked auto-encoder.
 

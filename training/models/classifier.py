@@ -1,4 +1,4 @@
-"""A classifier on the encoder: pool, normalise, map to classes."""
+"""A classifier on the encoder: pooling, layer norm, linear layer."""
 
 from dataclasses import replace
 
@@ -9,32 +9,36 @@ from training.models.encoder import Encoder
 
 
 class Classifier(nn.Module):
-    """`model(video) -> (B, classes)` logits; with a mask the encoder sees the visible tokens only.
+    """`model(video) -> (B, classes)` logits; with a mask, from the visible tokens only.
 
     Raises:
-        ValueError: the config names no number of classes.
+        ValueError: the config's `classes` is None.
     """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         if config.classes is None:
-            raise ValueError("a classifier needs `classes`")
+            raise ValueError("classes is None: a classifier needs a number of classes")
         self.config = config
-        self.encoder = Encoder(replace(config, final_norm=False))  # what is pooled is normalised instead
-        self.norm = nn.LayerNorm(config.dim, eps=config.last_eps)
+        self.encoder = Encoder(replace(config, final_norm=False))  # the pooled token is normalised instead
+        self.norm = nn.LayerNorm(config.dim, eps=config.head_norm_eps)
         self.dropout = nn.Dropout(config.head_dropout)
         self.head = nn.Linear(config.dim, config.classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
     def forward(self, video: Tensor, mask: Tensor | None = None) -> Tensor:
-        """(B, 3, T, H, W), mask (B, N) or None -> (B, classes)."""
-        tokens, first = self.encoder(video, mask)
-        pooled = first if self.config.pooling == "class_token" else tokens.mean(1)
+        """Video (B, 3, T, H, W), standardised, and mask (B, N) bool, True = masked -> logits (B, classes).
+
+        Raises:
+            ValueError: the video or the mask does not fit the model; see `Encoder.forward` and `Encoder.split`.
+        """
+        tokens, class_token = self.encoder(video, None if mask is None else self.encoder.split(video, mask))
+        pooled = class_token if self.config.pooling == "class_token" else tokens.mean(1)
         out: Tensor = self.head(self.dropout(self.norm(pooled)))
         return out
 
     def encode(self, video: Tensor) -> Tensor:
-        """All tokens of a video, (B, N, D)."""
+        """All tokens of an unmasked video, (B, N, D)."""
         tokens: Tensor = self.encoder(video)[0]
         return tokens

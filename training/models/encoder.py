@@ -1,31 +1,24 @@
 """The encoder: a vision transformer over the visible tokens of a video."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from training.models.blocks import Block, FactorisedBlock, initialise
 from training.models.config import ModelConfig
-from training.models.masking import visible_index
-from training.models.positions import positions
+from training.models.positions import create_positions
 from training.models.spt import ShiftedPatchTokenization
-from training.models.tubelets import CubeEmbedding
+from training.models.tubelets import TokenSplit, TubeletEmbedding
 
 
 class Encoder(nn.Module):
-    """Video (B, 3, T, H, W) and mask (B, N) -> tokens (B, K, D), without masked tokens and without the class token."""
+    """`tokens, class_token = encoder(video, split)`: encodes all tokens, or the visible ones of `split`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embed: nn.Module = CubeEmbedding(config.grid, config.dim)
-        if config.tokenizer == "spt":
-            self.embed = ShiftedPatchTokenization(
-                config.grid, config.dim, config.spt_copies, blank_masked=config.spt_blank
-            )
-        self.positions = positions(config.positions, config.grid, config.dim, config.pretrained_grid)
+        self.embed = _embedding(config)
+        self.positions = create_positions(config.positions, config.grid, config.dim, config.pretrained_grid)
         self.class_token = nn.Parameter(torch.zeros(config.dim)) if config.class_token else None
         self.class_position = nn.Parameter(torch.zeros(config.dim)) if config.class_position else None
         rates = np.linspace(0, config.drop_path, config.depth).tolist()
@@ -36,41 +29,78 @@ class Encoder(nn.Module):
             if vector is not None:
                 nn.init.trunc_normal_(vector, std=0.02)
 
-    def forward(self, video: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """Tokens (B, K, D) in ascending order, K = N without a mask; and the class token (B, D), if there is one."""
-        tokens = self.norm(self.layers(video, mask)[-1])
+    def split(self, video: Tensor, mask: Tensor) -> TokenSplit:
+        """Visible and masked tokens of `video`, on its device, by `mask` (B, N) bool, True = masked.
+
+        Raises:
+            ValueError: the mask does not fit the video; its rows mask different numbers of tokens, all or none; or
+                the model has factorised attention and the mask is not a tube mask.
+        """
+        grid = self.config.grid
+        split = TokenSplit.of(mask, len(video), grid)
+        if self.config.factorised_attention:
+            by_time = torch.unflatten(mask, 1, (grid.time_patches, -1))
+            if (by_time != by_time[:, :1]).any():
+                raise ValueError("a mask differs between time patches: factorised attention needs masking: tube")
+        return split.to(video.device)
+
+    def forward(self, video: Tensor, split: TokenSplit | None = None) -> tuple[Tensor, Tensor | None]:
+        """Encode `video` (B, 3, T, H, W).
+
+        Returns:
+            Tokens (B, K, D) in ascending order, K = N without a split; and the class token (B, D), None without one.
+
+        Raises:
+            ValueError: the video has another shape than the config's, or values that are not finite.
+        """
+        tokens = self.norm(self.hidden_states(video, split)[-1])
         return (tokens, None) if self.class_token is None else (tokens[:, 1:], tokens[:, 0])
 
-    def layers(self, video: Tensor, mask: Tensor | None = None) -> list[Tensor]:
-        """What goes into the first block and comes out of each, the class token first if there is one: depth + 1 tensors."""
+    def hidden_states(self, video: Tensor, split: TokenSplit | None = None) -> list[Tensor]:
+        """Input of the first block and output of every block: depth + 1 tensors (B, K, D), a class token first."""
         self.config.grid.check(video)
-        table = self.positions()
-        if mask is None:
-            tokens = self.embed(video) + table
-        else:
-            visible = visible_index(mask.to(video.device))
-            tokens = self.embed(video, visible) + table[visible]
+        positions = self.positions()
+        tokens = self.embed(video, split) + (positions if split is None else positions[split.visible])
         if self.class_token is not None:
             first = self.class_token if self.class_position is None else self.class_token + self.class_position
             tokens = torch.cat([first.expand(len(tokens), 1, -1).to(tokens.dtype), tokens], 1)
-        found = [tokens]
+        states = [tokens]
         for block in self.blocks:
-            found.append(block(found[-1]))
-        return found
+            states.append(block(states[-1]))
+        return states
 
     @torch.no_grad()
-    def attention(self, video: Tensor, layer: int = -1) -> Tensor:
-        """The attention map of one block, (B, heads, N, N), the class token first if there is one."""
+    def attention_map(self, video: Tensor, layer: int = -1) -> Tensor:
+        """Attention weights of one block, (B, heads, N, N), rows are queries; a class token comes first.
+
+        Raises:
+            ValueError: attention is factorised, so there is no weight for every pair of tokens.
+        """
         block = self.blocks[layer]
         if not isinstance(block, Block):
-            raise ValueError("factorised attention has no single map")
-        before = self.layers(video)[:-1][layer]
-        return block.attn.weights(block.norm1(before))
+            raise ValueError("factorised attention has no map over all pairs of tokens")
+        block_input = self.hidden_states(video)[:-1][layer]
+        return block.attn.weights(block.norm1(block_input))
 
 
-def _block(config: ModelConfig, drop_path: float) -> nn.Module:
-    options: dict[str, Any] = {"mlp_ratio": config.mlp_ratio, "bias": config.bias, "eps": config.eps}
-    options |= {"drop_path": drop_path, "local": config.local_attention}
-    if config.factorised_attention:
-        return FactorisedBlock(config.grid.times, config.dim, config.heads, **options)
-    return Block(config.dim, config.heads, **options)
+def _embedding(config: ModelConfig) -> TubeletEmbedding | ShiftedPatchTokenization:
+    if config.tokenizer == "tubelet":
+        return TubeletEmbedding(config.grid, config.dim)
+    return ShiftedPatchTokenization(
+        config.grid, config.dim, config.spt_copies, zero_masked_patches=config.spt_zero_masked
+    )
+
+
+def _block(config: ModelConfig, drop_path: float) -> Block | FactorisedBlock:
+    block = Block(
+        config.dim,
+        config.heads,
+        mlp_ratio=config.mlp_ratio,
+        bias=config.bias,
+        eps=config.eps,
+        drop_path=drop_path,
+        local=config.local_attention,
+    )
+    if not config.factorised_attention:
+        return block
+    return FactorisedBlock(block, config.grid.time_patches, config.dim, config.heads, bias=config.bias, eps=config.eps)

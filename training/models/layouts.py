@@ -1,12 +1,12 @@
-"""Other people's checkpoints: which layout a file has, and its names in ours.
+"""Layouts of published checkpoints, and the renaming of their keys to and from ours.
 
-Known are MAE-ST's (facebookresearch/mae_st, its decoder also under PySlowFast's names), VideoMAE's (MCG-NJU/VideoMAE) and
-Hugging Face's (`transformers`), pre-trained and fine-tuned.
+Supported are MAE-ST (facebookresearch/mae_st, and PySlowFast's names for its decoder), VideoMAE (MCG-NJU/VideoMAE) and
+Hugging Face (`transformers`' VideoMAE), each pre-trained and fine-tuned.
 """
 
 import re
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -16,19 +16,12 @@ from training.models.config import ModelConfig
 Layout = Literal["own", "huggingface", "videomae", "mae_st"]
 _WRAPPERS = ("model_state", "state_dict", "model", "module")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
+_MAX_NESTING = 4
 
-# Parts of a transformer block under each layout's names.
+# Names inside a transformer block: theirs -> ours. attn.q, attn.k and attn.v are then fused into attn.qkv.
+_COMMON_BLOCK = {name: name for name in ("norm1", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2")}
 _BLOCK = {
-    "videomae": {
-        "norm1": "norm1",
-        "attn.qkv": "attn.qkv",
-        "attn.q_bias": "attn.q_bias",
-        "attn.v_bias": "attn.v_bias",
-        "attn.proj": "attn.proj",
-        "norm2": "norm2",
-        "mlp.fc1": "mlp.0",
-        "mlp.fc2": "mlp.2",
-    },
+    "videomae": _COMMON_BLOCK | {name: name for name in ("attn.qkv", "attn.q_bias", "attn.v_bias")},
     "huggingface": {
         "layernorm_before": "norm1",
         "attention.attention.query": "attn.q",
@@ -38,22 +31,13 @@ _BLOCK = {
         "attention.attention.v_bias": "attn.v.bias",
         "attention.output.dense": "attn.proj",
         "layernorm_after": "norm2",
-        "intermediate.dense": "mlp.0",
-        "output.dense": "mlp.2",
+        "intermediate.dense": "mlp.fc1",
+        "output.dense": "mlp.fc2",
     },
-    "mae_st": {
-        "norm1": "norm1",
-        "attn.q": "attn.q",
-        "attn.k": "attn.k",
-        "attn.v": "attn.v",
-        "attn.proj": "attn.proj",
-        "norm2": "norm2",
-        "mlp.fc1": "mlp.0",
-        "mlp.fc2": "mlp.2",
-    },
+    "mae_st": _COMMON_BLOCK | {name: name for name in ("attn.q", "attn.k", "attn.v")},
 }
-# Where blocks are, and everything that is not in one.
-_BLOCKS = {
+# Prefixes of blocks, as patterns with the block's number, and names outside of blocks: theirs -> ours.
+_BLOCK_PREFIXES = {
     "huggingface": {
         r"videomae\.encoder\.layer\.(\d+)\.": "encoder.blocks.",
         r"decoder\.decoder_layers\.(\d+)\.": "decoder.blocks.",
@@ -65,7 +49,7 @@ _BLOCKS = {
         r"pred_head\.transforms\.0\.(\d+)\.": "decoder.blocks.",
     },
 }
-_REST = {
+_OUTSIDE_BLOCKS = {
     "huggingface": {
         "videomae.embeddings.patch_embeddings.projection": "encoder.embed.proj",
         "videomae.layernorm": "encoder.norm",
@@ -109,14 +93,16 @@ _REST = {
 }
 
 
-def unwrap(content: Mapping[str, object]) -> dict[str, Tensor]:
-    """The weights in a checkpoint's nest, without what parallel or compiled training puts before their names."""
-    while not any(isinstance(value, Tensor) for value in content.values()):
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
-        if inner is None:
-            return {}
-        content = inner  # type: ignore[assignment]
-    state = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+def extract_state_dict(content: Mapping[str, object]) -> dict[str, Tensor]:
+    """The weights in a checkpoint's (nested) content, without the key prefixes of parallel or compiled training.
+
+    Empty if there are no weights.
+    """
+    for _ in range(_MAX_NESTING):
+        state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+        if state:
+            break
+        content = next((inner for key in _WRAPPERS if isinstance(inner := content.get(key), Mapping)), {})
     for prefix in _PREFIXES:
         if state and all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
@@ -124,7 +110,7 @@ def unwrap(content: Mapping[str, object]) -> dict[str, Tensor]:
 
 
 def detect(state: Mapping[str, Tensor]) -> Layout | None:
-    """Whose names these are; None if nobody's that is known here."""
+    """The layout of a state dict, by its keys; None if it is not a supported one."""
     if "encoder.embed.proj.weight" in state:
         return "own"
     if any(key.startswith("videomae.") for key in state):
@@ -137,129 +123,173 @@ def detect(state: Mapping[str, Tensor]) -> Layout | None:
 
 
 def to_own(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """The same weights under our names and in our shapes. Names that the layout does not have stay as they are.
+    """A state dict of `layout` with our keys and shapes. Keys that the layout does not have stay as they are.
 
-    Fixed position tables that some checkpoints hold are dropped: they are worked out.
+    Saved tables of fixed positions are dropped: the model computes them.
     """
     if layout == "own":
         return dict(state)
-    named = {_rename(key, layout, state): value for key, value in state.items()}
-    if layout == "mae_st" and "decoder.norm.weight" not in named:
-        named = _last_is_norm(named)
-    if "decoder.positions.table" in named:
-        _split_joint(named)
-    named.pop("encoder.pos_embed", None)
+    renamed = {_rename(key, layout, state): value for key, value in state.items()}
+    if layout == "mae_st" and "decoder.norm.weight" not in renamed:
+        renamed = _rename_decoder_norm(renamed)
+    if "decoder.positions.table" in renamed:
+        _split_class_position(renamed)
+    renamed.pop("encoder.pos_embed", None)
     if layout == "videomae":
-        named.pop("pos_embed", None)
-    return {key: _shaped(key, value) for key, value in _join(named).items()}
+        renamed.pop("pos_embed", None)
+    return {key: _reshape(key, value) for key, value in fuse_qkv(renamed).items()}
 
 
 def to_huggingface(state: Mapping[str, Tensor], config: ModelConfig) -> dict[str, Tensor]:
-    """Weights of a VideoMAE of ours under the names of `transformers`.
+    """A state dict of ours with the keys and shapes of `transformers`' VideoMAE.
 
     Raises:
-        ValueError: the model is not one that `transformers`' VideoMAE can be.
+        ValueError: `transformers`' VideoMAE has no equivalent of the model.
     """
-    if config.tokenizer != "cubes" or config.class_token or not config.positions.startswith("sincos_1d"):
-        raise ValueError("transformers' VideoMAE has neither shifted patches nor a class token nor other positions")
+    _check_huggingface(config)
     block = {ours: theirs for theirs, ours in _BLOCK["huggingface"].items() if not theirs.endswith("_bias")}
-    rest = {ours: theirs for theirs, ours in _REST["huggingface"].items()}
-    found: dict[str, Tensor] = {}
-    for key, value in _part(state).items():
+    outside = {ours: theirs for theirs, ours in _OUTSIDE_BLOCKS["huggingface"].items()}
+    renamed: dict[str, Tensor] = {}
+    for key, value in split_qkv(state).items():
         inside = re.fullmatch(r"(encoder|decoder)\.blocks\.(\d+)\.(.+)\.(weight|bias)", key)
-        if inside:
-            where = "videomae.encoder.layer" if inside[1] == "encoder" else "decoder.decoder_layers"
-            found[f"{where}.{inside[2]}.{block[inside[3]]}.{inside[4]}"] = value
+        if inside and inside[3] in block:
+            prefix = "videomae.encoder.layer" if inside[1] == "encoder" else "decoder.decoder_layers"
+            renamed[f"{prefix}.{inside[2]}.{block[inside[3]]}.{inside[4]}"] = value
             continue
         name, _, kind = key.rpartition(".")
         if key == "decoder.mask_token":
-            found["mask_token"] = value.view(1, 1, -1)
-        elif name in rest:
-            found[f"{rest[name]}.{kind}"] = value
+            renamed["mask_token"] = value.view(1, 1, -1)
+        elif name in outside:
+            renamed[f"{outside[name]}.{kind}"] = value
         else:
-            raise ValueError(f"{key} has no place in transformers' VideoMAE")
+            raise ValueError(f"transformers' VideoMAE has no equivalent of the weight {key}")
     kernel = (config.tubelet, config.patch, config.patch, 3)
-    weight = found["videomae.embeddings.patch_embeddings.projection.weight"]
-    conv = weight.unflatten(1, kernel).permute(0, 4, 1, 2, 3).contiguous()
-    return found | {"videomae.embeddings.patch_embeddings.projection.weight": conv}
+    weight = renamed["videomae.embeddings.patch_embeddings.projection.weight"]
+    convolution = torch.unflatten(weight, 1, kernel).permute(0, 4, 1, 2, 3).contiguous()
+    return renamed | {"videomae.embeddings.patch_embeddings.projection.weight": convolution}
 
 
-def _rename(key: str, layout: str, state: Mapping[str, Tensor]) -> str:
-    for pattern, where in _BLOCKS[layout].items():
-        found = re.match(pattern, key)
-        if found:
-            inside = key[found.end() :]
+def _check_huggingface(config: ModelConfig) -> None:
+    required: dict[str, tuple[object, ...]] = {
+        "tokenizer": ("tubelet",),
+        "positions": ("sincos_1d",),
+        "pretrained_grid": (None,),
+        "bias": ("none", "no_key"),
+        "class_token": (False,),
+        "local_attention": (False,),
+        "factorised_attention": (False,),
+    }
+    if config.classes is None:
+        required |= {"final_norm": (True,), "target_frames": (None,), "decoder_positions": ("sincos_1d",)}
+        required |= {"decoder_bias": (False,), "decoder_norm": (True,)}
+    errors = [
+        f"{name} is {getattr(config, name)}, must be {' or '.join(map(str, allowed))}"
+        for name, allowed in required.items()
+        if getattr(config, name) not in allowed
+    ]
+    if errors:
+        raise ValueError(f"transformers' VideoMAE has no equivalent of the model: {'; '.join(errors)}")
+
+
+def huggingface_config(config: ModelConfig) -> dict[str, Any]:
+    """The `config.json` of `transformers` for a model that `to_huggingface` accepts."""
+    kind = "VideoMAEForPreTraining" if config.classes is None else "VideoMAEForVideoClassification"
+    labels = {} if config.classes is None else {"id2label": {str(n): f"LABEL_{n}" for n in range(config.classes)}}
+    return labels | {
+        "architectures": [kind],
+        "model_type": "videomae",
+        "image_size": config.image_size,
+        "patch_size": config.patch,
+        "num_frames": config.num_frames,
+        "tubelet_size": config.tubelet,
+        "hidden_size": config.dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "intermediate_size": int(config.dim * config.mlp_ratio),
+        "layer_norm_eps": config.eps,
+        "qkv_bias": config.bias != "none",
+        "qv_bias": config.bias != "none",
+        "use_mean_pooling": config.classes is not None,
+        "decoder_hidden_size": config.decoder_dim,
+        "decoder_num_hidden_layers": config.decoder_depth,
+        "decoder_num_attention_heads": config.decoder_heads,
+        "decoder_intermediate_size": int(config.decoder_dim * config.mlp_ratio),
+        "norm_pix_loss": config.target == "per_channel",
+    }
+
+
+def fuse_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Separate query, key and value as one `attn.qkv`; without a key bias, the others become `attn.q_bias` and `attn.v_bias`."""
+    fused: dict[str, Tensor] = {}
+    for key, value in state.items():
+        match = re.fullmatch(r"(.+\.attn)\.([qkv])\.(weight|bias)", key)
+        if match is None:
+            fused[key] = value
+            continue
+        stem, letter, kind = match.groups()
+        query, middle, last = (state.get(f"{stem}.{name}.{kind}") for name in "qkv")
+        if query is not None and middle is not None and last is not None:
+            fused[f"{stem}.qkv.{kind}"] = torch.cat([query, middle, last])
+        elif kind == "bias" and middle is None:
+            fused[f"{stem}.{letter}_bias"] = value
+        else:
+            fused[key] = value
+    return fused
+
+
+def split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `fuse_qkv`."""
+    split: dict[str, Tensor] = {}
+    for key, value in state.items():
+        if ".attn.qkv." in key:
+            for letter, third in zip("qkv", value.chunk(3), strict=True):
+                split[key.replace(".qkv.", f".{letter}.")] = third.contiguous()
+        elif key.endswith(("attn.q_bias", "attn.v_bias")):
+            split[f"{key.removesuffix('_bias')}.bias"] = value
+        else:
+            split[key] = value
+    return split
+
+
+def _rename(key: str, layout: Layout, state: Mapping[str, Tensor]) -> str:
+    for pattern, prefix in _BLOCK_PREFIXES[layout].items():
+        match = re.match(pattern, key)
+        if match:
+            inside = key[match.end() :]
             for theirs, ours in _BLOCK[layout].items():
                 if inside == theirs or inside.startswith(f"{theirs}."):
-                    return f"{where}{found[1]}.{ours}{inside.removeprefix(theirs)}"
-            return f"{where}{found[1]}.{inside}"
+                    return f"{prefix}{match[1]}.{ours}{inside.removeprefix(theirs)}"
+            return f"{prefix}{match[1]}.{inside}"
     if layout == "mae_st" and key.startswith("head.projection."):
         return key.replace("head.projection.", "head.")
     name, _, kind = key.rpartition(".")
-    if kind in ("weight", "bias") and name in _REST[layout]:
+    if kind in ("weight", "bias") and name in _OUTSIDE_BLOCKS[layout]:
         # A fine-tuned MAE-ST classifier normalises the pooled token; its encoder has no norm of its own.
         if layout == "mae_st" and name == "norm" and not {"head.weight", "head.projection.weight"}.isdisjoint(state):
             return f"norm.{kind}"
-        return f"{_REST[layout][name]}.{kind}"
-    return _REST[layout].get(key, key)
+        return f"{_OUTSIDE_BLOCKS[layout][name]}.{kind}"
+    return _OUTSIDE_BLOCKS[layout].get(key, key)
 
 
-def _last_is_norm(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """PySlowFast keeps the decoder's norm as the last of its blocks."""
-    found = {}
-    for key, value in named.items():
-        norm = re.fullmatch(r"decoder\.blocks\.\d+\.(weight|bias)", key)
-        found[f"decoder.norm.{norm[1]}" if norm else key] = value
-    return found
+def _rename_decoder_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """PySlowFast numbers the decoder's norm as the last of its blocks."""
+    return {re.sub(r"^decoder\.blocks\.\d+\.(weight|bias)$", r"decoder.norm.\1", key): state[key] for key in state}
 
 
-def _split_joint(named: dict[str, Tensor]) -> None:
-    """A joint table's first row is the class token's, where there is a class token."""
-    table = named["decoder.positions.table"].flatten(0, -2)
-    if "encoder.class_token" in named:
-        named["decoder.class_position"], table = table[0], table[1:]
-    named["decoder.positions.table"] = table
+def _split_class_position(state: dict[str, Tensor]) -> None:
+    """Split off the first row of the decoder's joint table, the class token's, if there is a class token."""
+    table = state["decoder.positions.table"].flatten(0, -2)
+    if "encoder.class_token" in state:
+        state["decoder.class_position"], table = table[0], table[1:]
+    state["decoder.positions.table"] = table
 
 
-def _join(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value in one matrix; their biases in one vector, or VideoMAE's two."""
-    found: dict[str, Tensor] = {}
-    for key, value in named.items():
-        part = re.fullmatch(r"(.+\.attn)\.([qkv])\.(weight|bias)", key)
-        if part is None:
-            found[key] = value
-            continue
-        stem, kind = part[1], part[3]
-        each = [named.get(f"{stem}.{letter}.{kind}") for letter in "qkv"]
-        together = [piece for piece in each if piece is not None]
-        if len(together) == 3:
-            found[f"{stem}.qkv.{kind}"] = torch.cat(together)
-        elif kind == "bias" and each[1] is None:
-            found[f"{stem}.{part[2]}_bias"] = value
-        else:
-            found[key] = value
-    return found
-
-
-def _shaped(key: str, value: Tensor) -> Tensor:
-    if key == "encoder.embed.proj.weight" and value.dim() == 5:  # a convolution: colour, frame, row, column
+def _reshape(key: str, value: Tensor) -> Tensor:
+    """`value` with our shape for `key`: linear instead of convolution, no leading dimensions of 1."""
+    if key == "encoder.embed.proj.weight" and value.dim() == 5:  # out, colour, frame, row, column
         return value.permute(0, 2, 3, 4, 1).flatten(1)
     if key.endswith(("class_token", "mask_token", "class_position")):
         return value.flatten()
     if key.endswith(("positions.space", "positions.time", "positions.table")):
         return value.flatten(0, -2)
     return value
-
-
-def _part(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Query, key and value apart again."""
-    found: dict[str, Tensor] = {}
-    for key, value in state.items():
-        if ".attn.qkv." in key:
-            for letter, piece in zip("qkv", value.chunk(3), strict=True):
-                found[key.replace(".qkv.", f".{letter}.")] = piece.contiguous()
-        elif key.endswith(("attn.q_bias", "attn.v_bias")):
-            found[f"{key.removesuffix('_bias')}.bias"] = value
-        else:
-            found[key] = value
-    return found

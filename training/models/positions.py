@@ -1,6 +1,7 @@
-"""Where a token lies in the video: fixed sine-cosine tables, or learned vectors for place and time apart."""
+"""Position embeddings of tokens: fixed sine-cosine tables, and learned ones, joint or separate for space and time."""
 
 import math
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -8,9 +9,11 @@ from torch.nn import functional as F
 
 from training.models.tubelets import Grid
 
+PositionKind = Literal["sincos_3d", "sincos_1d", "separable", "joint"]
+
 
 def sine_cosine(positions: Tensor, dim: int) -> Tensor:
-    """Sines, then cosines, of `positions` (K,) at dim / 2 wavelengths from 2 pi up to 10000 * 2 pi -> (K, dim).
+    """Sines, then cosines, of `positions` (K,) at dim / 2 wavelengths from 2 pi to 10000 * 2 pi -> (K, dim).
 
     Raises:
         ValueError: `dim` is odd.
@@ -23,56 +26,81 @@ def sine_cosine(positions: Tensor, dim: int) -> Tensor:
 
 
 def sine_cosine_3d(grid: Grid, dim: int) -> Tensor:
-    """(N, dim): a quarter of the columns tells the row, a quarter the column, the rest the time."""
+    """(N, dim): a quarter of the columns encodes the row, a quarter the column, the rest the time."""
     space = 2 * (dim // 8)
     time = dim - 2 * space
-    t, y, x = torch.meshgrid(torch.arange(grid.times), torch.arange(grid.side), torch.arange(grid.side), indexing="ij")
+    axes = torch.arange(grid.time_patches), torch.arange(grid.side), torch.arange(grid.side)
+    t, y, x = torch.meshgrid(*axes, indexing="ij")
     columns = ((y, space), (x, space), (t, time))
     return torch.cat([sine_cosine(axis.flatten(), width) for axis, width in columns], 1)
 
 
 def sinusoid_1d(tokens: int, dim: int) -> Tensor:
-    """VideoMAE's table (tokens, dim) over the running token number: sine in even columns, cosine in odd ones."""
+    """VideoMAE's table over the token number, (tokens, dim): sine in even columns, cosine in odd ones."""
     column = torch.arange(dim, dtype=torch.float64)
     angles = torch.arange(tokens, dtype=torch.float64).unsqueeze(1) / 10000.0 ** (2 * (column // 2) / dim)
     return torch.where(column % 2 == 0, angles.sin(), angles.cos()).float()
 
 
-def stretch(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Positions (times * side * side, D) of one grid for another: bicubic in space, linear in time."""
+def interpolate_positions(table: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Position embeddings for a grid of another size: bicubic in space, linear in time.
+
+    Args:
+        table: (time patches * side * side, D) for the grid `old`.
+        old: (time patches, side) of the grid that `table` is for.
+        new: (time patches, side) of the wanted grid.
+    """
     if old == new:
         return table
     dim = table.shape[1]
-    frames = table.reshape(old[0], old[1], old[1], dim).permute(0, 3, 1, 2)
+    images = table.reshape(old[0], old[1], old[1], dim).permute(0, 3, 1, 2)
     if old[1] != new[1]:
-        frames = F.interpolate(frames, size=(new[1], new[1]), mode="bicubic", align_corners=False)
-    lines = frames.permute(2, 3, 1, 0).flatten(0, 1)  # (side * side, D, times)
+        images = F.interpolate(images, size=(new[1], new[1]), mode="bicubic", align_corners=False)
+    lines = images.permute(2, 3, 1, 0).flatten(0, 1)  # (side * side, D, time patches)
     if old[0] != new[0]:
         lines = F.interpolate(lines, size=new[0], mode="linear", align_corners=False)
     return lines.permute(2, 0, 1).reshape(-1, dim)
 
 
 class FixedPositions(nn.Module):
-    """A table that is not trained; it is rebuilt, not stored, so that checkpoints fit other lengths."""
+    """A sine-cosine table that is neither trained nor saved, so that a checkpoint fits grids of other sizes.
+
+    With `pretrained`, the (time patches, side) of the grid on which weights were trained, the table is that grid's,
+    interpolated to `grid`.
+    """
 
     table: Tensor
 
-    def __init__(self, table: Tensor) -> None:
+    def __init__(
+        self, kind: Literal["sincos_3d", "sincos_1d"], grid: Grid, dim: int, pretrained: tuple[int, int] | None = None
+    ) -> None:
         super().__init__()
-        self.register_buffer("table", table, persistent=False)
+        self.kind, self.grid, self.dim = kind, grid, dim
+        self.register_buffer("table", self._compute(pretrained), persistent=False)
 
     def forward(self) -> Tensor:
         """(N, D)"""
         return self.table
 
+    def set_pretrained_grid(self, pretrained: tuple[int, int] | None) -> None:
+        """Compute the table anew for weights that were trained on another grid."""
+        self.table = self._compute(pretrained).to(self.table)
+
+    def _compute(self, pretrained: tuple[int, int] | None) -> Tensor:
+        new = (self.grid.time_patches, self.grid.side)
+        old = pretrained or new
+        trained = Grid(num_frames=old[0], image_size=old[1], tubelet=1, patch=1)
+        table = sine_cosine_3d(trained, self.dim) if self.kind == "sincos_3d" else sinusoid_1d(trained.tokens, self.dim)
+        return interpolate_positions(table, old, new)
+
 
 class SeparablePositions(nn.Module):
-    """Learned: one vector a place and one a moment; a token's position is their sum (MAE-ST)."""
+    """Learned: a vector per space patch plus a vector per time patch (MAE-ST)."""
 
     def __init__(self, grid: Grid, dim: int) -> None:
         super().__init__()
-        self.space = nn.Parameter(torch.empty(grid.places, dim))
-        self.time = nn.Parameter(torch.empty(grid.times, dim))
+        self.space = nn.Parameter(torch.empty(grid.space_patches, dim))
+        self.time = nn.Parameter(torch.empty(grid.time_patches, dim))
         nn.init.trunc_normal_(self.space, std=0.02)
         nn.init.trunc_normal_(self.time, std=0.02)
 
@@ -82,7 +110,7 @@ class SeparablePositions(nn.Module):
 
 
 class JointPositions(nn.Module):
-    """Learned: one vector a token."""
+    """Learned: a vector per token."""
 
     def __init__(self, grid: Grid, dim: int) -> None:
         super().__init__()
@@ -94,14 +122,10 @@ class JointPositions(nn.Module):
         return self.table
 
 
-def positions(kind: str, grid: Grid, dim: int, origin: tuple[int, int] | None = None) -> nn.Module:
-    """The table that a preset names: `sincos_3d`, `sincos_1d`, `separable` or `joint`.
-
-    Fixed tables are stretched from the grid `origin` (times, side) that weights were trained on, if that was another.
-    """
-    if kind in ("sincos_3d", "sincos_1d"):
-        times, side = origin or (grid.times, grid.side)
-        trained = Grid(times, side, 1, 1)
-        table = sine_cosine_3d(trained, dim) if kind == "sincos_3d" else sinusoid_1d(trained.tokens, dim)
-        return FixedPositions(stretch(table, (times, side), (grid.times, grid.side)))
-    return {"separable": SeparablePositions, "joint": JointPositions}[kind](grid, dim)
+def create_positions(kind: PositionKind, grid: Grid, dim: int, pretrained: tuple[int, int] | None = None) -> nn.Module:
+    """The position embedding that a config names: a module without inputs that returns (N, dim)."""
+    if kind == "separable":
+        return SeparablePositions(grid, dim)
+    if kind == "joint":
+        return JointPositions(grid, dim)
+    return FixedPositions(kind, grid, dim, pretrained)

@@ -1,4 +1,4 @@
-"""export-latents: what an encoder makes of every clip, by clip_id, for other people's classifiers, searches and plots."""
+"""export-latents: one latent per clip from a trained encoder, by clip_id."""
 
 import argparse
 from pathlib import Path
@@ -16,10 +16,11 @@ from tqdm import tqdm
 from common.errors import ParamError, WorkError
 from common.files import replacing, write_json
 from training import params
-from training.clips import Clips
-from training.engine.loop import Run, pick_device
-from training.models import create_model, load_pretrained
-from training.models.preprocess import standardise
+from training.clips import Clip, Clips
+from training.engine.checkpoints import checkpoint_path
+from training.engine.device import pick_device
+from training.models import MAE, Classifier, create_model, load_pretrained
+from training.models.preprocess import preprocess
 
 _BATCH = 32
 
@@ -35,23 +36,28 @@ def main(
     stride: int = 4,
     split: str | None = None,
 ) -> None:
-    """Write one latent a clip: to a `.parquet` (clip_id, latent) or, for whole token grids too, to a `.npy` with ids beside it.
+    """Write latents to a `.parquet` file (clip_id, latent), or to an `.npy` file with the ids in a `.json` beside it.
+
+    Windows begin at a clip's first tick; a clip that is shorter is repeated.
 
     Args:
         out: ends in .parquet or .npy; an .npy has shape (clips, D), or (clips, N, D) with `pool` tokens.
-        model: the named model, with `overrides` of its config.
-        weights: a checkpoint's path or URL, of any layout that `load_pretrained` knows.
-        layer: which block's output, from 0; -1 is the last, normalised as the encoder's output is.
-        stride: ticks between frames; windows begin at a clip's first tick and repeat a clip that is shorter.
+        model: a named model.
+        weights: path or URL of a checkpoint in any layout that `load_pretrained` knows.
+        overrides: of fields of the model's config.
+        layer: block whose output is taken, from 0; -1 is the last, with the encoder's final norm.
+        pool: mean of the tokens, or all tokens.
+        stride: ticks between frames.
+        split: clips of this split only.
 
     Raises:
-        ParamError: `out` has another ending, or there is no such layer.
+        ParamError: `out` has another suffix or does not suit `pool`, the model is impossible, or it has no such layer.
         WorkError: the weights do not fit, or there are no clips.
     """
     if out.suffix not in (".parquet", ".npy"):
         raise ParamError(f"-o {out}: must end in .parquet or .npy")
     if out.suffix == ".parquet" and pool == "tokens":
-        raise ParamError(f"-o {out}: whole token grids go into an .npy file")
+        raise ParamError(f"-o {out}: --tokens are written to an .npy file only")
     network = load_pretrained(create_model(model, **overrides), weights, encoder_only=True).eval().to(pick_device())
     config = network.config
     if not -1 <= layer < config.depth:
@@ -64,50 +70,45 @@ def main(
     ids = [row.clip_id for row in rows]
     out.parent.mkdir(parents=True, exist_ok=True)
     with replacing(out.with_suffix(".npy")) as temporary:
-        # On disk from the start: a full dataset's token grids do not fit into memory.
-        found = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-        for begin in tqdm(range(0, len(ids), _BATCH), desc="latents", unit="batch", disable=None):
-            windows = [
-                _window(clips, row.clip_id, row.valid_frames, config.num_frames, stride)
-                for row in rows[begin : begin + _BATCH]
-            ]
-            video = _prepare(torch.from_numpy(np.stack(windows)), network)
-            found[begin : begin + _BATCH] = _encode(network, video, layer, pool).cpu().numpy()
-        found.flush()
+        # Mapped to disk: the token grids of a full dataset do not fit into memory.
+        latents = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        for first in tqdm(range(0, len(rows), _BATCH), desc="latents", unit="batch", disable=None):
+            batch = rows[first : first + _BATCH]
+            frames = torch.from_numpy(np.stack([_window(clips, row, config.num_frames, stride) for row in batch]))
+            video = preprocess(frames.to(pick_device()), config)
+            latents[first : first + _BATCH] = _encode(network, video, layer, pool).cpu().numpy()
+        latents.flush()
     if out.suffix == ".npy":
         write_json(out.with_suffix(".json"), {"clip_id": ids})
     else:
-        values = np.load(out.with_suffix(".npy"))
-        table = pa.table(
-            {"clip_id": ids, "latent": pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), config.dim)}
-        )
-        with replacing(out) as temporary:
-            pq.write_table(table, temporary, compression="zstd")
-        out.with_suffix(".npy").unlink()
+        _to_parquet(out, ids)
     print(f"{out}: {len(ids):,} clips, {' x '.join(map(str, shape[1:]))} values each")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """`main` with what the command line says.
+    """Call `main` with the arguments of the command line; without a model, the one that `pretrain` has trained.
 
     Raises:
-        ParamError: a model without weights, or an override that is no KEY=VALUE.
+        ParamError: a model without weights or weights without a model, an override that is not KEY=VALUE, or a bad stride.
     """
     if (arguments.model is None) != (arguments.weights is None):
         raise ParamError("--model and --weights go together")
+    if arguments.stride < 1:
+        raise ParamError(f"--stride {arguments.stride}: must be at least 1")
     settings = params.load().pretrain
-    overrides = {} if arguments.model else dict(settings.overrides)
+    model, weights, overrides = arguments.model, arguments.weights, {}
+    if model is None:
+        model, weights = settings.model, str(checkpoint_path("pretrain"))
+        overrides = {"image_size": Clips().size} | settings.overrides
     for item in arguments.set:
         name, equals, value = item.partition("=")
         if not equals:
             raise ParamError(f"--set {item}: must be KEY=VALUE")
         overrides[name] = yaml.safe_load(value)
-    if arguments.stride < 1:
-        raise ParamError(f"--stride {arguments.stride}: must be at least 1")
     main(
         arguments.out,
-        model=arguments.model or settings.model,
-        weights=arguments.weights or str(Run("pretrain", "", 0).path),
+        model=model,
+        weights=weights,
         overrides=overrides,
         layer=arguments.layer,
         pool="tokens" if arguments.tokens else "mean",
@@ -116,28 +117,27 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
-def _window(clips: Clips, clip_id: str, valid: int, frames: int, stride: int) -> NDArray[np.uint8]:
-    ticks = np.arange(frames) * stride % valid
-    return clips.frames(clip_id)[ticks]
-
-
-def _prepare(window: Tensor, network: Any) -> Tensor:
-    """(B, T, H, W, 3) uint8 -> standardised, at the model's size."""
-    config = network.config
-    video = window.to(next(network.parameters()).device).permute(0, 4, 1, 2, 3).float() / 255
-    if video.shape[-1] != config.image_size:
-        size = (config.num_frames, config.image_size, config.image_size)
-        video = torch.nn.functional.interpolate(video, size=size, mode="trilinear", align_corners=False)
-    return standardise(video, config.mean, config.std)
+def _window(clips: Clips, clip: Clip, frames: int, stride: int) -> NDArray[np.uint8]:
+    ticks = np.arange(frames) * stride % clip.valid_frames
+    return clips.frames(clip.clip_id)[ticks]
 
 
 @torch.no_grad()
-def _encode(network: Any, video: Tensor, layer: int, pool: str) -> Tensor:
+def _encode(network: MAE | Classifier, video: Tensor, layer: int, pool: str) -> Tensor:
+    """Video (B, 3, T, S, S) -> (B, D), or (B, N, D) if `pool` is tokens."""
     encoder = network.encoder
     if layer == -1:
-        tokens = encoder(video)[0]
+        tokens = network.encode(video)
     else:
         tokens = encoder.layers(video)[layer + 1]
         tokens = tokens[:, 1:] if encoder.class_token is not None else tokens
-    latent: Tensor = tokens.mean(1) if pool == "mean" else tokens
-    return latent.float()
+    return (tokens.mean(1) if pool == "mean" else tokens).float()
+
+
+def _to_parquet(out: Path, ids: list[str]) -> None:
+    """Replace the `.npy` file beside `out` by `out`."""
+    values = np.load(out.with_suffix(".npy"))
+    latents = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
+    with replacing(out) as temporary:
+        pq.write_table(pa.table({"clip_id": ids, "latent": latents}), temporary, compression="zstd")
+    out.with_suffix(".npy").unlink()

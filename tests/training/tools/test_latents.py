@@ -34,7 +34,7 @@ def weights(project):
 def expected(model, clip_id, layer=None):
     video = normalise(Clips()[clip_id][torch.arange(8) * 4][None])
     with torch.no_grad():
-        return (model.encode(video) if layer is None else model.encoder.layers(video)[layer + 1])[0]
+        return (model.encode(video) if layer is None else model.encoder.hidden_states(video)[layer + 1])[0]
 
 
 def test_one_mean_a_clip_in_parquet(project, weights):
