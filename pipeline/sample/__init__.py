@@ -1,4 +1,4 @@
-"""The embedded sample: a small corpus that the project draws itself, in exactly the layout of the datasets' hosts."""
+"""The embedded sample: a synthetic corpus in the layout of the datasets' hosts, the same bytes on every machine."""
 
 from pipeline.sample.mirror import build_mirror
 

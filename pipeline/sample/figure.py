@@ -1,8 +1,8 @@
-"""An articulated figure that moves: joint angles over time, forward kinematics, and how one clip differs from the next.
+"""An articulated figure: joint angles over time, forward kinematics, and the random appearance of each clip.
 
-Every joint angle is a function of a phase. A part that moves lets its phases run; a part that does not has them frozen
-at a moment drawn by chance. So a still of any motion shows the same distribution of poses, and with place, size,
-colours, background and camera drawn by chance as well, only the movement tells the class.
+Every joint angle is a function of a phase. In a part of the body that moves, the phases advance with time; in a part
+that is still, they keep a random value. So a single frame of any motion shows the same distribution of poses, and since
+position, size, colours, background and camera are random as well, only the movement identifies the class.
 """
 
 import math
@@ -19,20 +19,20 @@ from pipeline.sample.motions import Motion
 Colour = tuple[float, float, float]
 Point = tuple[float, float]
 _TURN = 2 * math.pi
-_SUBPIXEL = 4  # bits: cv2 draws at sixteenths of a pixel, else slow movement would jerk
+_SUBPIXEL = 4  # fractional bits of cv2's coordinates: in whole pixels, slow movement would jerk
 
 # Lengths in body heights.
 _TORSO, _HEAD, _UPPER_ARM, _FOREARM, _THIGH, _SHIN = 0.30, 0.085, 0.18, 0.17, 0.23, 0.23
 
 
 class Freedom(Enum):
-    """What can move in the figure."""
+    """The degrees of freedom of the figure."""
 
     LEFT_ARM, RIGHT_ARM, ELBOWS, LEFT_THIGH, RIGHT_THIGH, DEPTH, SIDE, HEIGHT, LEAN = range(9)
 
 
-# Which phases run in which kind of movement.
-_MOVES = {
+# The degrees of freedom that each kind of movement drives.
+_DRIVEN = {
     "swing": (Freedom.LEFT_ARM, Freedom.RIGHT_ARM),
     "circle": (Freedom.LEFT_ARM, Freedom.RIGHT_ARM),
     "pump": (Freedom.ELBOWS,),
@@ -48,8 +48,8 @@ _MOVES = {
 
 
 @dataclass(frozen=True)
-class Look:
-    """What one clip looks like, and where in its movement it begins."""
+class Appearance:
+    """The figure and camera of one clip, and the phases at which its movement begins."""
 
     height: float  # of the figure, in picture heights
     thickness: float  # of its limbs, in body heights
@@ -57,16 +57,16 @@ class Look:
     mirrored: bool
     body: Colour
     limbs: Colour
-    speed: float
-    reach: float  # amplitude
+    speed: float  # factor on every frequency
+    amplitude: float  # factor on every swing
     phases: tuple[float, ...]  # of each degree of freedom at second 0, radians
-    rest: tuple[float, float]  # direction around which each arm swings, radians
+    arm_directions: tuple[float, float]  # around which each arm swings, radians
     camera: tuple[float, float, float]  # drift in x and y (picture widths), and its phase
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Joints in body heights around the middle of the body, y downwards."""
+    """Joint positions in body heights from the middle of the body, y downwards."""
 
     hip: Point
     neck: Point
@@ -75,101 +75,105 @@ class Pose:
     feet: tuple[tuple[Point, Point], tuple[Point, Point]]  # (knee, foot) left and right
 
 
-def draw_look(chance: random.Random) -> Look:
-    """A look by chance."""
-    bright = chance.random() < 0.5
-    return Look(
-        height=chance.uniform(0.62, 0.78),
-        thickness=chance.uniform(0.055, 0.085),
-        centre=(0.5 + chance.uniform(-0.07, 0.07), 0.53 + chance.uniform(-0.04, 0.04)),
-        mirrored=chance.random() < 0.5,
-        body=_colour(chance, bright),
-        limbs=_colour(chance, bright),
-        speed=chance.uniform(0.93, 1.07),
-        reach=chance.uniform(0.87, 1.13),
-        phases=tuple(chance.uniform(0, _TURN) for _ in Freedom),
-        rest=(chance.uniform(0, _TURN), chance.uniform(0, _TURN)),
-        camera=(chance.uniform(-0.03, 0.03), chance.uniform(-0.03, 0.03), chance.uniform(0, _TURN)),
+def random_appearance(rng: random.Random) -> Appearance:
+    """Draw an appearance; the order of the draws is part of the sample's format."""
+    bright = rng.random() < 0.5
+    return Appearance(
+        height=rng.uniform(0.62, 0.78),
+        thickness=rng.uniform(0.055, 0.085),
+        centre=(0.5 + rng.uniform(-0.07, 0.07), 0.53 + rng.uniform(-0.04, 0.04)),
+        mirrored=rng.random() < 0.5,
+        body=_random_colour(rng, bright),
+        limbs=_random_colour(rng, bright),
+        speed=rng.uniform(0.93, 1.07),
+        amplitude=rng.uniform(0.87, 1.13),
+        phases=tuple(rng.uniform(0, _TURN) for _ in Freedom),
+        arm_directions=(rng.uniform(0, _TURN), rng.uniform(0, _TURN)),
+        camera=(rng.uniform(-0.03, 0.03), rng.uniform(-0.03, 0.03), rng.uniform(0, _TURN)),
     )
 
 
-def is_bright(look: Look) -> bool:
-    """Whether the figure is brighter than it is dark; its scene is to be the other."""
-    return sum(look.body) + sum(look.limbs) > 6 * 127
+def is_bright(appearance: Appearance) -> bool:
+    """Whether the figure needs a dark background: its mean grey level is above the middle."""
+    return sum(appearance.body) + sum(appearance.limbs) > 6 * 127
 
 
-def pose_at(motion: Motion, look: Look, seconds: float) -> Pose:
-    """The figure at a moment."""
-    phase = dict(zip(Freedom, look.phases, strict=True))
-    for part in (motion.arms, motion.legs, motion.path):
-        for freedom in _MOVES.get(part.kind, ()):
-            phase[freedom] += _TURN * part.hertz * look.speed * seconds
+def pose_at(motion: Motion, appearance: Appearance, seconds: float) -> Pose:
+    """The pose of the figure `seconds` after the start of the clip."""
+    phase = dict(zip(Freedom, appearance.phases, strict=True))
+    for part in (motion.arms, motion.legs, motion.body):
+        for freedom in _DRIVEN.get(part.kind, ()):
+            phase[freedom] += _TURN * part.hertz * appearance.speed * seconds
     if motion.legs.kind == "march":
         phase[Freedom.RIGHT_THIGH] = phase[Freedom.LEFT_THIGH] + math.pi
-    if motion.path.kind == "orbit":
+    if motion.body.kind == "orbit":
         phase[Freedom.HEIGHT] = phase[Freedom.SIDE] + math.pi / 2
 
     def swing(freedom: Freedom, amplitude: float) -> float:
-        return amplitude * look.reach * math.sin(phase[freedom])
+        return amplitude * appearance.amplitude * math.sin(phase[freedom])
 
-    def arm(rest: float, freedom: Freedom) -> float:
-        # A circling arm passes every direction; a swinging one stays around a direction that is itself any.
-        return rest + (phase[freedom] if motion.arms.kind == "circle" else swing(freedom, 1.2))
+    def arm(direction: float, freedom: Freedom) -> float:
+        # A circling arm passes every direction; a swinging arm stays around one that is random.
+        return direction + (phase[freedom] if motion.arms.kind == "circle" else swing(freedom, 1.2))
 
-    arms = arm(look.rest[0], Freedom.LEFT_ARM), arm(look.rest[1], Freedom.RIGHT_ARM)
+    left_direction, right_direction = appearance.arm_directions
+    left_arm, right_arm = arm(left_direction, Freedom.LEFT_ARM), arm(right_direction, Freedom.RIGHT_ARM)
     bend = 1.1 + swing(Freedom.ELBOWS, 1.1)
     depth = 0.5 + swing(Freedom.DEPTH, 0.5)
     lean = swing(Freedom.LEAN, 0.55)
-    thighs = (0.3 + 0.6 * depth + swing(Freedom.LEFT_THIGH, 0.6), -0.3 - 0.6 * depth + swing(Freedom.RIGHT_THIGH, 0.6))
+    left_thigh = 0.3 + 0.6 * depth + swing(Freedom.LEFT_THIGH, 0.6)
+    right_thigh = -0.3 - 0.6 * depth + swing(Freedom.RIGHT_THIGH, 0.6)
     hip = (swing(Freedom.SIDE, 0.19), swing(Freedom.HEIGHT, 0.1) + 0.12 * depth)
-    neck = _from(hip, math.pi + lean, _TORSO)
+    neck = _offset(hip, math.pi + lean, _TORSO)
     return Pose(
         hip=hip,
         neck=neck,
-        head=_from(neck, math.pi + lean, _HEAD * 1.5),
-        hands=(_chain(neck, arms[0], bend, _UPPER_ARM, _FOREARM), _chain(neck, arms[1], -bend, _UPPER_ARM, _FOREARM)),
-        feet=(_chain(hip, thighs[0], -1.2 * depth, _THIGH, _SHIN), _chain(hip, thighs[1], 1.2 * depth, _THIGH, _SHIN)),
+        head=_offset(neck, math.pi + lean, _HEAD * 1.5),
+        hands=(_limb(neck, left_arm, bend, _UPPER_ARM, _FOREARM), _limb(neck, right_arm, -bend, _UPPER_ARM, _FOREARM)),
+        feet=(_limb(hip, left_thigh, -1.2 * depth, _THIGH, _SHIN), _limb(hip, right_thigh, 1.2 * depth, _THIGH, _SHIN)),
     )
 
 
-def draw_figure(canvas: NDArray[np.uint8], pose: Pose, look: Look) -> None:
-    """Draw `pose` into `canvas` `(H, W, 3) uint8`, in place."""
-    rows, columns = canvas.shape[:2]
-    unit = look.height * min(rows, columns * 1.15)
-    sign = -1 if look.mirrored else 1
+def draw_figure(picture: NDArray[np.uint8], pose: Pose, appearance: Appearance) -> None:
+    """Draw `pose` into `picture` `(H, W, 3) uint8`, in place."""
+    rows, columns = picture.shape[:2]
+    unit = appearance.height * min(rows, columns * 1.15)  # pixels of a body height
+    sign = -1 if appearance.mirrored else 1
 
-    def place(point: Point) -> tuple[int, int]:
-        x = look.centre[0] * columns + sign * point[0] * unit
-        y = look.centre[1] * rows + point[1] * unit
+    def to_pixels(point: Point) -> tuple[int, int]:
+        x = appearance.centre[0] * columns + sign * point[0] * unit
+        y = appearance.centre[1] * rows + point[1] * unit
         return round(x * (1 << _SUBPIXEL)), round(y * (1 << _SUBPIXEL))
 
-    def limb(start: Point, end: Point, colour: Colour, width: float) -> None:
-        cv2.line(canvas, place(start), place(end), colour, max(1, round(width * unit)), cv2.LINE_AA, _SUBPIXEL)
+    def bone(start: Point, end: Point, colour: Colour, width: float) -> None:
+        thickness = max(1, round(width * unit))
+        cv2.line(picture, to_pixels(start), to_pixels(end), colour, thickness, cv2.LINE_AA, _SUBPIXEL)
 
-    red, green, blue = look.limbs
-    far = (0.7 * red, 0.7 * green, 0.7 * blue)
-    for colour, side in ((far, 1), (look.limbs, 0)):
-        knee, foot = pose.feet[side]
-        limb(pose.hip, knee, colour, look.thickness)
-        limb(knee, foot, colour, look.thickness)
-        elbow, hand = pose.hands[side]
-        limb(pose.neck, elbow, colour, look.thickness)
-        limb(elbow, hand, colour, look.thickness)
-    limb(pose.hip, pose.neck, look.body, look.thickness * 1.8)
+    red, green, blue = appearance.limbs
+    shaded = (0.7 * red, 0.7 * green, 0.7 * blue)  # the limbs on the far side
+    for colour, index in ((shaded, 1), (appearance.limbs, 0)):
+        knee, foot = pose.feet[index]
+        bone(pose.hip, knee, colour, appearance.thickness)
+        bone(knee, foot, colour, appearance.thickness)
+        elbow, hand = pose.hands[index]
+        bone(pose.neck, elbow, colour, appearance.thickness)
+        bone(elbow, hand, colour, appearance.thickness)
+    bone(pose.hip, pose.neck, appearance.body, appearance.thickness * 1.8)
     radius = round(_HEAD * unit * (1 << _SUBPIXEL))
-    cv2.circle(canvas, place(pose.head), radius, look.body, -1, cv2.LINE_AA, _SUBPIXEL)
+    cv2.circle(picture, to_pixels(pose.head), radius, appearance.body, -1, cv2.LINE_AA, _SUBPIXEL)
 
 
-def _chain(joint: Point, angle: float, bend: float, first: float, second: float) -> tuple[Point, Point]:
-    middle = _from(joint, angle, first)
-    return middle, _from(middle, angle + bend, second)
+def _limb(joint: Point, angle: float, bend: float, upper: float, lower: float) -> tuple[Point, Point]:
+    """The middle and the end of a limb whose two bones have lengths `upper` and `lower`."""
+    middle = _offset(joint, angle, upper)
+    return middle, _offset(middle, angle + bend, lower)
 
 
-def _from(point: Point, angle: float, length: float) -> Point:
-    """The point `length` away at `angle` from straight down, counter-clockwise as seen."""
+def _offset(point: Point, angle: float, length: float) -> Point:
+    """The point `length` away at `angle` from straight down, counter-clockwise in the picture."""
     return point[0] + length * math.sin(angle), point[1] + length * math.cos(angle)
 
 
-def _colour(chance: random.Random, bright: bool) -> Colour:
+def _random_colour(rng: random.Random, bright: bool) -> Colour:
     low, high = (175, 255) if bright else (0, 70)
-    return chance.uniform(low, high), chance.uniform(low, high), chance.uniform(low, high)
+    return rng.uniform(low, high), rng.uniform(low, high), rng.uniform(low, high)
