@@ -1,153 +1,198 @@
-"""Take wanted members out of archives from the internet: names are only compared, never used as paths.
+"""Selected members of hosted archives, written to disk. Member names are only compared, never used as paths.
 
-A tar is read front to back, as a stream that can be left after any member and taken up again by another process.
+Nothing in an archive is trusted: sizes and counts are bounded, only regular files are written, and a damaged header or
+a missing end mark is an error and not the end of the archive.
 """
 
+import gzip
 import io
+import json
 import shutil
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, cast
 
-from common.files import replacing
+from common.files import replacing, write_json
+from pipeline.fetch.background import BackgroundDownload
 from pipeline.fetch.disk import Disk
-from pipeline.fetch.inflate import Damaged, Inflater, Mark, Plain
+from pipeline.fetch.hosts import Hosts
+from pipeline.fetch.partial import partial_path
 from pipeline.records.failures import ClipError, Failure
 
-MEMBER_LIMIT = 256 << 20  # bytes; a ten-second clip is some 1 to 5 MB
-_ARCHIVE_LIMIT = 64 << 30  # bytes unpacked; a part of Kinetics has about 2 GB
-_MEMBERS_LIMIT = 1_000_000
-_HEADER_LIMIT = 1 << 20  # bytes of an extended header: a name and a few numbers
-_EXTENDED = (
+MEMBER_LIMIT = 256 << 20  # bytes; a clip of ten seconds has 1 to 5 MB
+ARCHIVE_LIMIT = 64 << 30  # bytes unpacked; a part of Kinetics has about 2 GB
+MEMBER_COUNT_LIMIT = 1_000_000
+HEADER_LIMIT = 1 << 20  # bytes of an extended header: a name and a few numbers
+
+MemberFilter = Callable[[str], Path | None]  # member name -> where to write it, None: skip it
+
+_EXTENDED_HEADERS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
     tarfile.SOLARIS_XHDTYPE,
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-_BLOCK = 512
 
 
-@dataclass(frozen=True)
-class Place:
-    """Where a tar can be taken up again: `offset` is a member's first byte in the unpacked tar, `mark` lies before it."""
+class TarArchive:
+    """One hosted tar archive of clips, plain or gzipped.
 
-    offset: int
-    mark: Mark
+    It is downloaded to a spool file, read, and the spool file deleted; in a local mirror it is read in place. The list of
+    its members is kept.
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON holds it."""
-        return {"offset": self.offset, "mark": self.mark.to_json()}
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> "Place":
-        """What `to_json` gave.
-
-        Raises:
-            ValueError, KeyError, TypeError: it is something else.
-        """
-        return cls(int(value["offset"]), Mark.from_json(value["mark"]))
-
-
-@dataclass(frozen=True)
-class Member:
-    """A regular file in a tar, while the stream stands at it."""
-
-    name: str
-    size: int
-    after: int | None  # offset of what follows it; None if that cannot be told
-    _content: IO[bytes]
-
-    def check(self) -> None:
-        """Look at what it claims to be.
-
-        Raises:
-            ClipError: unsafe_path: it is larger than any clip.
-        """
-        if self.size > MEMBER_LIMIT:
-            raise ClipError(Failure.UNSAFE_PATH, f"{self.name} has {self.size:,} bytes: no clip is so large")
-
-    def write(self, target: Path) -> None:
-        """Put its content at `target`.
-
-        Raises:
-            ClipError: as iterating.
-        """
-        with _typed(), replacing(target) as temporary, temporary.open("wb") as out:
-            shutil.copyfileobj(self._content, out, 1 << 18)
-
-
-class TarStream:
-    """The regular members of a tar or tar.gz, in order. Links, devices and folders are passed over.
-
-    Raises:
-        ClipError: while iterating: truncated when the archive ends before its end mark; checksum_mismatch when its bytes
-            are damaged; unsafe_path when it holds more than any archive of clips does.
+    Attributes:
+        names: members in order, as far as the archive has been read.
+        rejected: members that were selected but are too large, with the reason.
+        complete: whether the archive has been read to its end, in this run or an earlier one.
     """
 
-    def __init__(self, file: IO[bytes], place: Place | None = None) -> None:
-        """Read `file`, which stands at byte `place.mark.packed`, from `place` on; from its beginning if None."""
-        self._begin = place.offset if place else 0
-        self._skip = place.offset - place.mark.unpacked if place else 0
-        if place is None:
-            head = file.read(2)
-            packed, file = head == b"\x1f\x8b", _Joined(head, file)  # type: ignore[assignment]
-        else:
-            packed = place.mark != Mark(place.offset, place.offset)
-        self._stream = Inflater(file, place.mark if place else None) if packed else Plain(file)
+    def __init__(self, hosts: Hosts, url: str, folder: Path) -> None:
+        """`folder` is for the spool file and the member list."""
+        self.url, self._hosts = url, hosts
+        name = "-".join(url.split("/")[-2:])  # parts of several splits have the same last component
+        self._spool, self._list = folder / name, folder / f"{name}.json"
+        self._resumed = self._spool.exists() or partial_path(self._spool).exists()
+        self._download = BackgroundDownload(hosts, url, self._spool)
+        self.names: list[str] = []
+        self.rejected: dict[str, str] = {}
+        self.complete = self._load_list()
 
-    def place(self, after: int) -> Place:
-        """Where to go on behind the member that ends at `after`, the one that was yielded last."""
-        return Place(after, self._stream.mark_before(after))
+    def prefetch(self) -> None:
+        """Start downloading to the spool file in a background thread; no-op for a local mirror and if complete."""
+        if not self.complete and not self._hosts.local:
+            self._download.start()
 
-    def __iter__(self) -> Iterator[Member]:
-        with _typed():
-            while self._skip:
-                passed = len(self._stream.read(min(self._skip, 1 << 20)) or b"")
-                if not passed:
-                    raise EOFError("it ends before the place to go on at")
-                self._skip -= passed
-            with tarfile.open(fileobj=self._stream, mode="r|", tarinfo=_Header, bufsize=_BLOCK << 9) as archive:
-                yield from self._members(archive)
-            while self._stream.read(1 << 20):  # padding; at its end the checksum is told
-                pass
+    def discard(self) -> None:
+        """Stop a prefetch and delete the spool file."""
+        self._download.stop()
+        self._hosts.discard(self.url, self._spool)
 
-    def _members(self, archive: tarfile.TarFile) -> Iterator[Member]:
-        count = 0
-        while (header := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]  # they would pile up
-            count += 1
-            if count > _MEMBERS_LIMIT or header.offset_data + header.size > _ARCHIVE_LIMIT:
-                claim = f"the archive claims more than {_MEMBERS_LIMIT:,} files or {_ARCHIVE_LIMIT >> 30} GB"
-                raise ClipError(Failure.UNSAFE_PATH, claim)
-            if not header.isreg():
-                continue
-            end = header.offset_data + -(-header.size // _BLOCK) * _BLOCK
-            content = archive.extractfile(header)
-            assert content is not None  # regular members have content
-            yield Member(header.name, header.size, None if header.issparse() else self._begin + end, content)
+    def extract(self, new_filter: Callable[[], MemberFilter]) -> None:
+        """Download the archive, or wait for its prefetch, and write the selected members that do not exist yet.
+
+        Args:
+            new_filter: returns a filter that has seen no member yet; the filter is called with every member in order.
+
+        Raises:
+            ClipError: connection, timeout, ...: see `Hosts.download`. truncated, too_large or checksum_mismatch: the
+                archive is damaged. Members before the damage are kept, except after checksum_mismatch: nothing that this
+                call wrote is kept then.
+        """
+        try:
+            self._extract(new_filter())
+        except ClipError as error:
+            if error.code is not Failure.CHECKSUM_MISMATCH or not self._resumed:
+                raise
+            self._resumed = False  # the bytes of an earlier run may have been damaged by a power cut
+            self._extract(new_filter())
+
+    def _extract(self, select: MemberFilter) -> None:
+        download_error: ClipError | None = None
+        try:
+            path = self._download.result()
+        except ClipError as error:
+            download_error, path = error, partial_path(self._spool)
+            if not path.exists():
+                raise
+        try:
+            self._read(path, select)
+        except ClipError as error:
+            if download_error is not None and error.code is not Failure.CHECKSUM_MISMATCH:
+                raise download_error from None
+            self.discard()
+            raise
+        if download_error is not None:
+            raise download_error
+        self.complete = True
+        write_json(self._list, {"names": self.names, "rejected": self.rejected})
+        self.discard()
+
+    def _read(self, path: Path, select: MemberFilter) -> None:
+        names: list[str] = []
+        rejected: dict[str, str] = {}
+        written: list[Path] = []
+        complete = False
+        try:
+            for member, content in read_tar(path):
+                target = select(member.name)
+                if target is not None and not target.exists():
+                    if member.size > MEMBER_LIMIT:
+                        rejected[member.name] = _over_member_limit(member.name, member.size)
+                    else:
+                        self._hosts.disk.reserve(member.size, member.name)
+                        _write(content, target)
+                        written.append(target)
+                names.append(member.name)
+            complete = True
+        except ClipError as error:
+            if error.code is Failure.CHECKSUM_MISMATCH:
+                for target in written:
+                    self._hosts.disk.delete(target)
+            raise
+        finally:
+            if complete or not self.complete:  # the list of a complete reading is better than that of a failed one
+                self.names, self.rejected = names, rejected
+
+    def _load_list(self) -> bool:
+        try:
+            saved = json.loads(self._list.read_text())
+            self.names, self.rejected = [str(name) for name in saved["names"]], dict(saved["rejected"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+        return True
+
+
+def remove_spools(folder: Path, disk: Disk) -> None:
+    """Delete spool files that interrupted runs left in the `folder` of some `TarArchive`s; member lists stay."""
+    for path in folder.glob("*"):
+        if path.suffix != ".json" or path.name.startswith("."):
+            disk.delete(path)
+
+
+def read_tar(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    """The regular members of a tar or tar.gz in order, with their content; links, devices and folders are skipped.
+
+    Raises:
+        ClipError: truncated: the archive ends before its end mark, or a header is damaged; checksum_mismatch: its
+            compressed data is damaged; too_large: it has more bytes, members or header bytes than any archive of clips.
+    """
+    with path.open("rb") as file:
+        is_gzip = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        reader = _BoundedReader(gzip.GzipFile(fileobj=file) if is_gzip else file)
+        stream = cast(IO[bytes], reader)  # tarfile calls `read` alone
+        with _typed_errors(), tarfile.open(fileobj=stream, mode="r|", tarinfo=_CheckedHeader, bufsize=1 << 18) as tar:
+            count = 0
+            while (member := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header
+                count += 1
+                if count > MEMBER_COUNT_LIMIT:
+                    raise ClipError(Failure.TOO_LARGE, f"the archive has more than {MEMBER_COUNT_LIMIT:,} members")
+                content = tar.extractfile(member) if member.isreg() else None
+                if content is not None:
+                    yield member, content
+        while reader.read(1 << 20):  # padding, and after it the checksum of the compressed data
+            pass
 
 
 def extract_zip_member(archive: zipfile.ZipFile, name: str, target: Path, disk: Disk) -> None:
     """Write one member of an open zip file to `target`, counted against the budget of `disk`.
 
     Raises:
-        ClipError: not_found, truncated (the member is damaged) or unsafe_path (larger than any clip).
+        ClipError: not_found, truncated (the member is damaged), or too_large.
     """
     try:
         info = archive.getinfo(name)
     except KeyError:
         raise ClipError(Failure.NOT_FOUND, f"the archive has no member {name}") from None
     if info.file_size > MEMBER_LIMIT:
-        raise ClipError(
-            Failure.UNSAFE_PATH, f"the member {name} unpacks to {info.file_size} bytes: no clip is so large"
-        )
-    disk.spend(info.file_size, name)
+        raise ClipError(Failure.TOO_LARGE, _over_member_limit(name, info.file_size))
+    disk.reserve(info.file_size, name)
     try:
         with archive.open(info) as content, replacing(target) as temporary, temporary.open("wb") as out:
             shutil.copyfileobj(content, out, 1 << 18)
@@ -155,42 +200,60 @@ def extract_zip_member(archive: zipfile.ZipFile, name: str, target: Path, disk: 
         raise ClipError(Failure.TRUNCATED, f"the member {name} is damaged: {error}") from None
 
 
+def _over_member_limit(name: str, size: int) -> str:
+    return f"{name} has {size:,} bytes: the limit for one clip is {MEMBER_LIMIT >> 20} MB"
+
+
+def _write(content: IO[bytes], target: Path) -> None:
+    with _typed_errors(), replacing(target) as temporary, temporary.open("wb") as out:
+        shutil.copyfileobj(content, out, 1 << 18)
+
+
 @contextmanager
-def _typed() -> Iterator[None]:
-    """What can be wrong with a tar's bytes, as a ClipError."""
+def _typed_errors() -> Iterator[None]:
+    """Turns tarfile's errors into a ClipError."""
     try:
         yield
-    except Damaged as error:
-        raise ClipError(Failure.CHECKSUM_MISMATCH, f"the archive is damaged: {error}") from None
-    except (tarfile.TarError, EOFError, ValueError, OverflowError) as error:  # the last two: numbers in odd headers
+    except (tarfile.TarError, ValueError, OverflowError) as error:  # the last two: numbers in invalid headers
         raise ClipError(Failure.TRUNCATED, f"the archive is cut short or damaged: {error}") from None
 
 
-class _Header(tarfile.TarInfo):
-    """A tar header that says when it is damaged or missing: `tarfile` takes either for the end of the archive."""
+class _BoundedReader:
+    """Reads the unpacked bytes of an archive; damage and excess are raised as ClipError."""
+
+    def __init__(self, file: gzip.GzipFile | io.BufferedReader) -> None:
+        self._file, self._count = file, 0
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` bytes; b"" at the end."""
+        try:
+            data = self._file.read1(size)  # `read` would lose the bytes before an error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise ClipError(Failure.CHECKSUM_MISMATCH, f"the archive is damaged: {error}") from None
+        except EOFError as error:
+            raise ClipError(Failure.TRUNCATED, f"the archive is cut short: {error}") from None
+        self._count += len(data)
+        if self._count > ARCHIVE_LIMIT:
+            raise ClipError(Failure.TOO_LARGE, f"the archive unpacks to more than {ARCHIVE_LIMIT >> 30} GB")
+        return data
+
+
+class _CheckedHeader(tarfile.TarInfo):
+    """A tar header; damaged and missing ones are errors, where `tarfile` takes both for the end of the archive."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_CheckedHeader":
         if not buf:
-            raise EOFError("its end mark is missing")
+            raise tarfile.ReadError("the end mark is missing")
         try:
             header = super().frombuf(buf, encoding, errors)
         except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"a header is damaged: {error}") from None
-        if header.type in _EXTENDED and header.size > _HEADER_LIMIT:
-            raise ClipError(Failure.UNSAFE_PATH, f"the archive has a header of {header.size:,} bytes")
+        if header.type in _EXTENDED_HEADERS and header.size > HEADER_LIMIT:
+            raise ClipError(
+                Failure.TOO_LARGE,
+                f"the archive has a header of {header.size:,} bytes: the limit is {HEADER_LIMIT >> 20} MB",
+            )
         return header
-
-
-class _Joined(io.RawIOBase):
-    """The bytes that were read to see what a file is, and the rest of it."""
-
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        super().__init__()
-        self._head, self._rest = head, rest
-
-    def read(self, size: int = -1) -> bytes:
-        head, self._head = self._head, b""
-        return head or self._rest.read(size)

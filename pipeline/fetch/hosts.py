@@ -1,215 +1,276 @@
-"""Where the datasets' files are: on their hosts, or in a mirror that keeps the hosts' layout."""
+"""Access to hosted files by their official URL: on their hosts, or in a mirror that keeps the hosts' layout."""
 
 import errno
 import hashlib
 import io
 import json
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 import fsspec
 import requests
 from tqdm import tqdm
 
 from common.errors import WorkError
-from common.files import replacing, write_bytes, write_json
+from common.files import write_bytes, write_json
 from common.paths import RAW
 from pipeline.fetch.disk import Disk
-from pipeline.fetch.http import Manners, NotModified, RemoteFile, fetch
+from pipeline.fetch.http import Cancelled, NotModified, RemoteFile, RetryPolicy
+from pipeline.fetch.partial import PartialFile
 from pipeline.records.failures import TRANSIENT, ClipError, Failure
 
-# Each host's folder and its name in a mirror.
-_FOLDERS = {
-    "https://www.youtube.com/watch?v=": "youtube/",
-    "https://s3.amazonaws.com/kinetics/": "kinetics/",
-    "https://raw.githubusercontent.com/s9xie/Mini-Kinetics-200/master/": "mini-kinetics-200/",
-    "https://www.crcv.ucf.edu/datasets/ugur/": "tinyvirat/",
-    "https://www.crcv.ucf.edu/tiny-actions-challenge-cvpr2021/data/": "tinyvirat/",
-}
-_LIST_LIMIT = 64 << 20  # bytes; the longest annotation list has 14 MB
-_LISTS = RAW / "lists"  # as the hosts gave them, to ask only whether they have changed
+LIST_LIMIT = 64 << 20  # bytes; the longest annotation list has 14 MB
+_LISTS = RAW / "lists"  # copies of the hosts' lists, for conditional requests
+
+
+@dataclass(frozen=True)
+class Site:
+    """The files whose official URL begins with `prefix`."""
+
+    prefix: str
+    mirror_folder: str  # holds what the URLs name after `prefix`
+    certificates: str | None = None  # path of a PEM bundle, for a host that sends an incomplete chain
+    verify: bool = True  # False: accept any certificate
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A hosted file that is being read, and which version of it (None: nobody says)."""
+    """A hosted file opened for reading."""
 
-    file: IO[bytes]
-    version: str | None
+    file: "io.BufferedReader[Any]"
+    version: str | None  # strong ETag, date or the like; None: the host gives none
+    size: int | None  # bytes of the whole file; None: the host gives none
 
 
 @dataclass(frozen=True)
 class Hosts:
-    """Opens hosted files by their official URL. `mirror` is a folder or fsspec URL in their place; None for the hosts."""
+    """Opens and downloads hosted files.
 
+    Args:
+        sites: the known hosts.
+        mirror: folder or fsspec URL that is read in place of the hosts; None: the hosts themselves.
+        retry: for web hosts.
+        disk: the budget that downloads count against.
+    """
+
+    sites: tuple[Site, ...] = ()
     mirror: str | None = None
-    manners: Manners = field(default_factory=Manners)
-    certificates: str | None = None  # PEM bundle for TinyVIRAT's host, whose own chain is often incomplete
-    verify: bool = True  # False: believe TinyVIRAT's host without a certificate
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     disk: Disk = field(default_factory=lambda: Disk(RAW, None))
 
+    @property
+    def local(self) -> bool:
+        """Whether the mirror is a folder on this machine, whose files are read in place."""
+        return self.mirror is not None and "://" not in self.mirror
+
+    def site(self, url: str) -> Site | None:
+        """The site that the official `url` belongs to."""
+        return next((site for site in self.sites if url.startswith(site.prefix)), None)
+
     def locate(self, url: str) -> str:
-        """The address that stands for the official `url`."""
+        """The address to read the official `url` from.
+
+        Raises:
+            WorkError: there is a mirror, and no site that says where in it the file is.
+        """
         if self.mirror is None:
             return url
-        for host, folder in _FOLDERS.items():
-            if url.startswith(host):
-                return f"{self.mirror.rstrip('/')}/{folder}{url.removeprefix(host)}"
-        raise WorkError(f"{url} has no place in a mirror: known hosts are {', '.join(_FOLDERS)}")
+        site = self.site(url)
+        if site is None:
+            known = ", ".join(site.prefix for site in self.sites)
+            raise WorkError(f"{url} has no place in a mirror: known hosts are {known}")
+        return f"{self.mirror.rstrip('/')}/{site.mirror_folder}/{url.removeprefix(site.prefix)}"
 
     @contextmanager
     def open(self, url: str, *, position: int = 0, version: str | None = None) -> Iterator[Stream]:
-        """Open the file for reading from byte `position` on, if it is still of the `version` that the bytes before it had.
+        """Open a file at byte `position`, where `version` is that of the bytes before it.
 
         Raises:
             WorkError: it is not in the mirror, or the mirror cannot be reached.
-            ClipError: a web host does not have it or cannot be reached, see `RemoteFile`; checksum_mismatch: it is of
-                another version.
+            ClipError: a web host does not have it or cannot be reached, see `RemoteFile`; checksum_mismatch: the hosted
+                file has another version.
         """
         address = self.locate(url)
-        if _on_the_web(address):
+        if _is_web(address):
             with (
-                self._session(address) as session,
-                RemoteFile(address, self.manners, session, position=position, version=version) as remote,
+                self._session(url) as session,
+                RemoteFile(address, self.retry, session, position=position, version=version) as remote,
             ):
                 file = io.BufferedReader(remote, 1 << 18)
-                file.peek(1)  # the answer's head is here now
-                yield Stream(file, remote.version)
+                file.peek(1)  # waits for the response, which has version and size
+                yield Stream(file, remote.version, remote.size)
             return
         try:
             filesystem, path = fsspec.core.url_to_fs(address)
-            now = str(filesystem.ukey(path))
-            if version not in (None, now):
+            current = str(filesystem.ukey(path))
+            if version not in (None, current):
                 raise ClipError(Failure.CHECKSUM_MISMATCH, f"{address} has changed")
-            with filesystem.open(path, "rb") as file:
-                file.seek(position)
-                yield Stream(file, now)
+            with filesystem.open(path, "rb") as raw:
+                raw.seek(position)
+                yield Stream(io.BufferedReader(raw), current, filesystem.info(path).get("size"))
         except FileNotFoundError:
             raise WorkError(f"{address} is not there: check `corpus` in params.yaml") from None
         except (OSError, ValueError, ImportError) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
-                raise  # this machine's disk, not the host
+                raise  # this machine's disk, not the mirror
             raise WorkError(f"{address} cannot be read: {error}") from None
 
-    def _session(self, address: str) -> requests.Session:
-        session = requests.Session()
-        if "crcv.ucf.edu" in address.split("/")[2]:
-            session.verify = (self.certificates or True) if self.verify else False
-        return session
-
     def read_text(self, url: str) -> str:
-        """An annotation list, decoded as UTF-8 (a byte order mark is dropped).
+        """An annotation list, decoded as UTF-8; a byte order mark is dropped.
 
         Raises:
-            WorkError: missing, unreachable, larger than 512 MB, or not text.
+            WorkError: missing, unreachable, larger than `LIST_LIMIT`, or not text.
         """
         address = self.locate(url)
-        if _on_the_web(address):
-            data = self._list(address)
+        if _is_web(address):
+            data = self._read_web_list(url)
         else:
             with self.open(url) as stream:
-                data = stream.file.read(_LIST_LIMIT + 1)
-        if len(data) > _LIST_LIMIT:
-            raise WorkError(f"{self.locate(url)} is larger than {_LIST_LIMIT >> 20} MB: not an annotation list")
+                data = stream.file.read(LIST_LIMIT + 1)
+        if len(data) > LIST_LIMIT:
+            raise WorkError(f"{address} is larger than {LIST_LIMIT >> 20} MB: not an annotation list")
         try:
             return data.decode("utf-8-sig")
         except UnicodeDecodeError:
-            raise WorkError(f"{self.locate(url)} is not UTF-8 text: not an annotation list") from None
-
-    def _list(self, address: str) -> bytes:
-        """A list from the web; what an earlier run got is taken when the host says it is unchanged, or says nothing."""
-        name = hashlib.sha256(address.encode()).hexdigest()[:16]
-        kept, note = _LISTS / name, _LISTS / f"{name}.json"
-        try:
-            version = json.loads(note.read_text())["version"] if kept.exists() else None
-        except (OSError, ValueError, KeyError, TypeError):
-            version = None
-        try:
-            with (
-                self._session(address) as session,
-                RemoteFile(address, self.manners, session, unless=version) as remote,
-            ):
-                data = io.BufferedReader(remote).read(_LIST_LIMIT + 1)
-        except NotModified:
-            return kept.read_bytes()
-        except ClipError as error:
-            if kept.exists() and error.code in TRANSIENT:
-                tqdm.write(f"{error}; going on with the list of an earlier run")
-                return kept.read_bytes()
-            raise WorkError(f"the list cannot be had: {error}; run the same command again to carry on") from None
-        if len(data) <= _LIST_LIMIT:
-            write_bytes(kept, data)
-            write_json(note, {"url": address, "version": remote.version})
-        return data
+            raise WorkError(f"{address} is not UTF-8 text: not an annotation list") from None
 
     def exists(self, url: str) -> bool:
         """Whether the file is there.
 
         Raises:
-            ClipError: a web host does not say.
+            ClipError: a web host cannot be reached.
         """
         address = self.locate(url)
-        if _on_the_web(address):
+        if _is_web(address):
             try:
                 with self.open(url) as stream:
                     return bool(stream.file.read(1))
             except ClipError as error:
-                if error.code in (Failure.NOT_FOUND, Failure.FORBIDDEN):  # S3 forbids what is not there
+                if error.code in (Failure.NOT_FOUND, Failure.FORBIDDEN):  # S3 answers 403 for a missing key
                     return False
                 raise
         filesystem, path = fsspec.core.url_to_fs(address)
         return bool(filesystem.exists(path))
 
     def size(self, url: str) -> int | None:
-        """Bytes of the file, or None where nobody says."""
+        """Bytes of the file; None if it is missing or its host does not give a size."""
         address = self.locate(url)
         try:
-            if _on_the_web(address):
-                with self._session(address) as session:
-                    answer = session.head(address, allow_redirects=True, timeout=self.manners.timeout_s)
-                    length = answer.headers.get("Content-Length", "")
-                    return int(length) if answer.ok and length.isdigit() else None
+            if _is_web(address):
+                with self._session(url) as session:
+                    response = session.head(address, allow_redirects=True, timeout=self.retry.timeout_s)
+                    length = response.headers.get("Content-Length", "")
+                    return int(length) if response.ok and length.isdigit() else None
             filesystem, path = fsspec.core.url_to_fs(address)
             return int(filesystem.info(path)["size"])
-        except (OSError, ValueError, KeyError, TypeError):  # requests' errors are OSErrors
+        except (OSError, ValueError, KeyError, TypeError):  # OSError includes the errors of requests
             return None
 
-    def local(self, url: str, folder: Path) -> Path:
-        """The file on this machine's disk: in place when the mirror is a local folder, else copied into `folder`.
+    def download(self, url: str, target: Path, cancel: threading.Event | None = None) -> Path:
+        """The path of the file on this machine: in place in a local mirror, else `target`, downloaded unless it exists.
+
+        A download that failed or was killed continues at its last byte in the next call, also of another process, if the
+        hosted file has not changed since; if it has, it starts again.
+
+        Args:
+            cancel: ends the download soon after it is set.
 
         Raises:
-            WorkError: it cannot be had; what has come is kept, and the next run carries on from there.
+            WorkError: the mirror does not have it, or the disk budget is exceeded.
+            ClipError: see `RemoteFile`.
+            Cancelled: `cancel` was set.
         """
         address = self.locate(url)
-        if "://" not in address:
+        if self.local:
             if not Path(address).is_file():
                 raise WorkError(f"{address} is not there: check `corpus` in params.yaml")
             return Path(address)
-        target = folder / address.rsplit("/", 1)[-1]
         if target.exists():
             return target
-        self.disk.spend(self.size(url) or 0, target.name)
-        if _on_the_web(address):
-            try:
-                with self._session(address) as session:
-                    fetch(address, target, self.manners, session)
-            except ClipError as error:
-                advice = "run the same command again to carry on"
-                if "certificate" in error.detail:
-                    advice = "name its chain in download.tinyvirat_ca, or set download.tinyvirat_verify: false"
-                raise WorkError(f"{error}; {advice}") from None
-            return target
-        with self.open(url) as stream, replacing(target) as temporary, temporary.open("wb") as file:
-            bar = tqdm(desc=target.name, total=self.size(url), unit="B", unit_scale=True, disable=None)
-            with bar:
-                while block := stream.file.read(1 << 20):
-                    file.write(block)
-                    bar.update(len(block))
+        partial = PartialFile(address, target)
+        try:
+            self._receive(url, partial, cancel)
+        except ClipError as error:
+            if error.code is not Failure.CHECKSUM_MISMATCH:
+                raise
+            partial.discard(self.disk)
+            if not partial.position:
+                raise
+            partial = PartialFile(address, target)
+            self._receive(url, partial, cancel)
+        partial.finish()
         return target
 
+    def discard(self, url: str, target: Path) -> None:
+        """Delete what `download` has written, finished or not; a file in a local mirror is left alone."""
+        if not self.local:
+            PartialFile(self.locate(url), target).discard(self.disk)
+            self.disk.delete(target)
 
-def _on_the_web(address: str) -> bool:
+    def _receive(self, url: str, partial: PartialFile, cancel: threading.Event | None) -> None:
+        if partial.whole:
+            return
+        hosts = replace(self, retry=self.retry.cancellable(cancel)) if cancel is not None else self
+        name = partial.target.name
+        with hosts.open(url, position=partial.position, version=partial.version) as stream:
+            self.disk.check((stream.size or 0) - partial.position, name)
+            with (
+                partial.open(stream.version, stream.size) as file,
+                tqdm(
+                    desc=name,
+                    total=stream.size,
+                    initial=partial.position,
+                    unit="B",
+                    unit_scale=True,
+                    leave=False,
+                    disable=None,
+                ) as bar,
+            ):
+                while block := stream.file.read1(1 << 20):
+                    if cancel is not None and cancel.is_set():
+                        raise Cancelled
+                    self.disk.reserve(len(block), name)
+                    file.write(block)
+                    bar.update(len(block))
+
+    def _read_web_list(self, url: str) -> bytes:
+        """A list from the web, or the copy of an earlier run if it is unchanged or its host cannot be reached."""
+        address = self.locate(url)
+        name = hashlib.sha256(address.encode()).hexdigest()[:16]
+        copy, note = _LISTS / name, _LISTS / f"{name}.json"
+        try:
+            version = json.loads(note.read_text())["version"] if copy.exists() else None
+        except (OSError, ValueError, KeyError, TypeError):
+            version = None
+        try:
+            with (
+                self._session(url) as session,
+                RemoteFile(address, self.retry, session, if_not_version=version) as remote,
+            ):
+                data = io.BufferedReader(remote).read(LIST_LIMIT + 1)
+        except NotModified:
+            return copy.read_bytes()
+        except ClipError as error:
+            if copy.exists() and error.code in TRANSIENT:
+                tqdm.write(f"{error}; going on with the list of an earlier run")
+                return copy.read_bytes()
+            raise WorkError(f"the list cannot be downloaded: {error}; run the same command again to carry on") from None
+        if len(data) <= LIST_LIMIT:
+            write_bytes(copy, data)
+            write_json(note, {"url": address, "version": remote.version})
+        return data
+
+    def _session(self, url: str) -> requests.Session:
+        session = requests.Session()
+        site = self.site(url)
+        if site is not None and self.mirror is None:
+            session.verify = (site.certificates or True) if site.verify else False
+        return session
+
+
+def _is_web(address: str) -> bool:
     return address.startswith(("http://", "https://"))

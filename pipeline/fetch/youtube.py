@@ -73,13 +73,14 @@ def download(section: Section) -> Path:
     return path
 
 
-def _yt_dlp_options(section: Section, temporary: Path) -> dict[str, Any]:
+def _yt_dlp_options(section: Section, temporary: Path) -> Any:  # yt-dlp's own type of it is private
     from yt_dlp.utils import download_range_func
 
+    seconds: Any = [(section.start_s, section.end_s)]  # its type stub allows whole seconds only
     options = {
         "format": f"bv*[height>=?{section.min_height}]",
         "format_sort": ["+res", "+size", "+br"],
-        "download_ranges": download_range_func(None, [(section.start_s, section.end_s)]),
+        "download_ranges": download_range_func([], seconds),
         "outtmpl": f"{str(temporary).replace('%', '%%')}.%(ext)s",
         "socket_timeout": section.timeout_s,
         "external_downloader_args": {"ffmpeg_i": ["-rw_timeout", str(int(section.timeout_s * 1e6))]},

@@ -7,8 +7,8 @@ from common.errors import ParamError
 from common.params import build
 from common.paths import MIRROR, RAW
 from pipeline.fetch.disk import Disk
-from pipeline.fetch.hosts import Hosts
-from pipeline.fetch.http import Manners, Pace
+from pipeline.fetch.hosts import Hosts, Site
+from pipeline.fetch.http import RateLimit, RetryPolicy
 from pipeline.params import PipelineParams
 from pipeline.records.facts import SourceFacts
 from pipeline.records.rows import DownloadRow
@@ -66,15 +66,17 @@ def create(params: PipelineParams) -> list[Source]:
     """The sources that params.yaml asks for. MiniKinetics-200 is part of Kinetics-400 and comes with it."""
     entries = parse(params.sources)
     settings = params.download
-    hosts = Hosts(
-        _mirror(params.corpus),
-        Manners(
-            settings.attempts, settings.timeout_s, pace=Pace(settings.max_mb_per_s and settings.max_mb_per_s * 1e6)
-        ),
-        settings.tinyvirat_ca,
-        settings.tinyvirat_verify,
-        Disk(RAW, settings.disk_gb),
+    certificates, verify = settings.tinyvirat_ca, settings.tinyvirat_verify
+    sites = (
+        Site("https://www.youtube.com/watch?v=", "youtube"),
+        Site("https://s3.amazonaws.com/kinetics/", "kinetics"),
+        Site("https://raw.githubusercontent.com/s9xie/Mini-Kinetics-200/master/", "mini-kinetics-200"),
+        Site("https://www.crcv.ucf.edu/datasets/ugur/", "tinyvirat", certificates, verify),
+        Site("https://www.crcv.ucf.edu/tiny-actions-challenge-cvpr2021/data/", "tinyvirat", certificates, verify),
     )
+    bytes_per_s = None if settings.max_mb_per_s is None else settings.max_mb_per_s * 1e6
+    retry = RetryPolicy(settings.attempts, settings.timeout_s, rate_limit=RateLimit(bytes_per_s))
+    hosts = Hosts(sites, _mirror(params.corpus), retry, Disk(RAW, settings.disk_gb))
     kinds = {entry.kind: name for name, entry in entries.items()}
     made: list[Source] = []
     if "kinetics400" in kinds or "minikinetics200" in kinds:

@@ -19,8 +19,8 @@ from tqdm import tqdm
 
 from common.errors import WorkError
 from common.paths import RAW
+from pipeline.fetch.archives import MemberFilter, TarArchive
 from pipeline.fetch.hosts import Hosts
-from pipeline.fetch.parts import Choose, Part
 from pipeline.params import Download, Engine
 from pipeline.records.facts import SourceFacts
 from pipeline.records.failures import ClipError, Failure
@@ -229,28 +229,28 @@ class Kinetics400:
         """Stop before the first byte when the clips will not fit into the budget."""
         if self._settings.disk_gb is not None:
             kept = sum(leg.kept for leg in self._rehearse(self._intake(wanted)))
-            self._hosts.disk.foresee(kept, self.name)
+            self._hosts.disk.require(kept, self.name)
 
     def _take(self, url: str, intake: Intake, seen: set[str]) -> None:
         """Stream one part, unless everything wanted from it is here already; add the clip ids it holds to `seen`.
 
         Raises:
-            ClipError: see `Part.stream`; the clips that came whole before the trouble are settled all the same.
+            ClipError: see `TarArchive.extract`; the clips that came whole before the trouble are settled all the same.
         """
-        part = Part(self._hosts, url, self._folder / "parts")
+        part = TarArchive(self._hosts, url, self._folder / "parts")
         trouble: ClipError | None = None
-        if not part.whole or not self._all_here(part, intake):
+        if not part.complete or not self._all_here(part, intake):
 
-            def begin() -> Choose:
+            def begin() -> MemberFilter:
                 take = intake.begin()
                 return lambda name: self._path(_clip_id(name)) if take(_clip_id(name)) else None
 
             try:
-                part.stream(begin)
+                part.extract(begin)
             except ClipError as error:
                 trouble = error
         known = [_clip_id(name) for name in part.names]
-        refused = {_clip_id(name): detail for name, detail in part.refused.items()}
+        refused = {_clip_id(name): detail for name, detail in part.rejected.items()}
         chosen = {
             clip_id: Arrival(self._path(clip_id), f"{url}#{_member(clip_id)}", _length_s(intake.clips[clip_id]))
             for clip_id in intake.choose_all(known)
@@ -258,7 +258,7 @@ class Kinetics400:
         arrived = {clip_id: arrival for clip_id, arrival in chosen.items() if arrival.path.exists()}
         outcomes = probe_all(arrived, self._options, f"{self.name} probe")
         for clip_id in chosen.keys() & refused.keys():
-            refusal = ClipError(Failure.UNSAFE_PATH, refused[clip_id])
+            refusal = ClipError(Failure.TOO_LARGE, refused[clip_id])
             outcomes[clip_id] = Outcome.failed(digest("refused", clip_id), refusal)
         seen |= {clip_id for clip_id in known if clip_id in outcomes or trouble is None}
         intake.settle(
@@ -271,8 +271,8 @@ class Kinetics400:
         if trouble is not None:
             raise trouble
 
-    def _all_here(self, part: Part, intake: Intake) -> bool:
-        refused = {_clip_id(name) for name in part.refused}
+    def _all_here(self, part: TarArchive, intake: Intake) -> bool:
+        refused = {_clip_id(name) for name in part.rejected}
         chosen = intake.choose_all([_clip_id(name) for name in part.names])
         return all(clip_id in refused or self._path(clip_id).exists() for clip_id in chosen)
 
@@ -283,15 +283,15 @@ class Kinetics400:
             return
         folder = self._folder / "replacements"
         missing = {video_id for video_id, clip_id in broken.items() if not (folder / f"{clip_id}.mp4").exists()}
-        part = Part(self._hosts, REPLACEMENTS, self._folder / "parts")
-        if not part.whole or missing & {Path(name).name[:11] for name in part.names}:
+        part = TarArchive(self._hosts, REPLACEMENTS, self._folder / "parts")
+        if not part.complete or missing & {Path(name).name[:11] for name in part.names}:
 
             def choose(name: str) -> Path | None:
                 video_id = Path(name).name[:11]
                 return folder / f"{broken[video_id]}.mp4" if video_id in missing else None
 
             try:
-                part.stream(lambda: choose)
+                part.extract(lambda: choose)
             except ClipError as error:
                 tqdm.write(f"{self.name}: {REPLACEMENTS}: {error}")
         arrived = {

@@ -67,9 +67,16 @@ class TinyVirat:
 
     def download(self) -> list[DownloadRow]:
         """One row per annotated clip: fetched and healthy, or failed."""
-        if not self._hosts.verify:
+        site = self._hosts.site(self._url)
+        if site is not None and not site.verify:
             print(f"{self.name}: its host's certificate is not checked (download.tinyvirat_verify: false)")
-        path = self._hosts.local(self._url, self._folder)
+        try:
+            path = self._hosts.download(self._url, self._folder / self._url.rsplit("/", 1)[-1])
+        except ClipError as error:
+            advice = "run the same command again to carry on"
+            if "certificate" in error.detail:
+                advice = "name its chain in download.tinyvirat_ca, or set download.tinyvirat_verify: false"
+            raise WorkError(f"{error}; {advice}") from None
         try:
             with zipfile.ZipFile(path) as archive:
                 tubes = read_tubes(archive, self.name)

@@ -1,4 +1,4 @@
-"""A host of files on loopback that behaves like the real ones: ranges, ETags, and trouble on command."""
+"""An HTTP host on loopback with ranges, ETags and injected faults."""
 
 import contextlib
 import hashlib
@@ -14,41 +14,40 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @dataclass
 class Trouble:
-    """What goes wrong with one request. The default goes well."""
+    """The fault that one request meets; the default is none."""
 
     status: int = 200
     retry_after: str | None = None
     after: int | None = None  # bytes of body after which the connection is reset
-    end: int | None = None  # bytes of body after which it is closed as if all were well
-    stall_s: float = 0.0  # silence before the body
+    end: int | None = None  # bytes of body after which it is closed in good order
+    stall_s: float = 0.0  # pause before the body
     claim: int = 0  # added to Content-Length
-    ranges: bool = True
-    location: str | None = None
-    replace: bytes | None = None  # the file becomes this, now
-    drip: tuple[int, float] | None = None  # so many bytes at a time, with so many seconds in between
+    ranges: bool = True  # False: the whole file is sent whatever the request asks for
+    location: str | None = None  # redirect
+    replace: bytes | None = None  # content that the file has from this request on
+    drip: tuple[int, float] | None = None  # body in pieces of so many bytes, with so many seconds in between
 
 
 @dataclass
 class Host:
-    """Files by path, trouble still to come by path, and what was asked for and sent."""
+    """Files and pending faults by path, and a record of the requests."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     etags: bool = True
     url: str = ""
     troubles: dict[str, deque[Trouble]] = field(default_factory=lambda: defaultdict(deque))
-    requests: list[tuple[str, str | None]] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)  # by HEAD
-    sent: int = 0
-    always: Trouble = field(default_factory=Trouble)  # what a request meets when no trouble is left
+    requests: list[tuple[str, str | None]] = field(default_factory=list)  # GET: path and Range
+    sent: int = 0  # bytes of bodies
+    always: Trouble = field(default_factory=Trouble)  # for requests without a pending fault
 
     def trouble(self, path: str, *troubles: Trouble) -> None:
-        """The next requests for `path` meet these, one each."""
+        """Queue faults for the next requests for `path`, one each."""
         self.troubles[path].extend(troubles)
 
 
 @contextlib.contextmanager
 def serving(**files: bytes) -> Iterator[Host]:
-    """A host on a free port of loopback, until the block ends."""
+    """Serve `files` on a free port of loopback until the block ends."""
     host = Host({f"/{name}": content for name, content in files.items()})
     server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"host": host}))
     server.daemon_threads = True
@@ -65,7 +64,7 @@ def serving(**files: bytes) -> Iterator[Host]:
 
 class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        pass  # a client that hangs up is what these tests are about
+        pass  # clients that close the connection early are part of the tests
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -82,39 +81,38 @@ class _Handler(BaseHTTPRequestHandler):
         if trouble.replace is not None:
             host.files[path] = trouble.replace
         if trouble.location is not None:
-            self._end(302, Location=trouble.location)
+            self._send_head(302, Location=trouble.location)
         elif trouble.status != 200:
-            self._end(trouble.status, **({"Retry-After": trouble.retry_after} if trouble.retry_after else {}))
+            self._send_head(trouble.status, **({"Retry-After": trouble.retry_after} if trouble.retry_after else {}))
         elif path not in host.files:
-            self._end(404)
+            self._send_head(404)
         else:
-            self._body(host.files[path], trouble)
+            self._send_file(host.files[path], trouble)
 
     def do_HEAD(self) -> None:
         found = self.host.files.get(self.path)
-        self.host.asked.append(self.path)
         self.send_response(404 if found is None else 200)
         self.send_header("Content-Length", str(len(found or b"")))
         self.end_headers()
 
-    def _end(self, status: int, **headers: str) -> None:
+    def _send_head(self, status: int, **headers: str) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _body(self, data: bytes, trouble: Trouble) -> None:
+    def _send_file(self, data: bytes, trouble: Trouble) -> None:
         tag = f'"{hashlib.sha256(data).hexdigest()[:12]}"'
         if self.headers.get("If-None-Match") == tag:
-            self._end(304)
+            self._send_head(304)
             return
         asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "") if trouble.ranges else None
         if asked and self.headers.get("If-Range") not in (None, tag):
             asked = None
         begin = int(asked[1]) if asked else 0
         if asked and begin >= len(data):
-            self._end(416)
+            self._send_head(416)
             return
         self.send_response(206 if asked else 200)
         if asked:
@@ -134,7 +132,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(body[begin : begin + size])
                 stop.wait(pause)
         if trouble.after is not None:
-            # Linger zero: the peer sees a reset, not an end.
+            # With a linger time of zero the peer sees a reset, not a regular end.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if trouble.after is not None or trouble.end is not None or trouble.claim:
             self.close_connection = True
