@@ -76,7 +76,7 @@ typecheck: setup  ## mypy
 	$(BIN)/mypy
 
 docs: setup  ## the documentation as a website, in site/
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: setup  ## resolve pyproject.toml into requirements.txt (UPGRADE=1 for newer versions of everything)
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
