@@ -4,13 +4,12 @@ Order, owner and times in the tars are fixed, so the same clips and params give 
 """
 
 import hashlib
-import io
 import json
 import tarfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
@@ -19,130 +18,209 @@ from common.files import replacing, sweep, write_bytes
 from common.paths import SHARDS
 from pipeline import params, runner, sources
 from pipeline.composite import card
-from pipeline.params import Shard
+from pipeline.params import Shard as Settings
 from pipeline.records import manifests
 from pipeline.records.failures import ClipError
-from pipeline.records.manifests import SIDES, Row
+from pipeline.records.rows import SPLITS, CompositeRow, ShardRow, Split, SplitRow
 from pipeline.runner.ledger import file_digest
 from pipeline.runner.store import Store, read
 
-_DESCRIBED = ("clip_id", "source", "class_id", "class_name", "split", "official_split", "labels", "tinyvirat_labels")
-_PATIENCE_S = 3600.0  # for one shard
+_TIMEOUT_S = 3600.0  # per shard
+
+
+@dataclass(frozen=True)
+class Member:
+    """A clip of the composite and the split of its class."""
+
+    clip: CompositeRow
+    split: Split
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A tar to write: its path, and its clips in their order."""
+
+    path: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True)
+class WriteSettings:
+    """What `write_shard` needs besides the clips: their frame rate, and the work store's URL if there is one."""
+
+    fps: int
+    store: str | None
+
+
+@dataclass(frozen=True)
+class Place:
+    """Offset and length of a filmstrip in its tar, bytes."""
+
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished tar: the place of each clip's filmstrip, in the order of the clips, and the tar's digest."""
+
+    places: tuple[Place, ...]
+    sha256: str
 
 
 def main() -> None:
-    """Read clips.parquet and splits.parquet, write shards.parquet and `data/shards/`, the dataset card among them."""
+    """Read clips.parquet and splits.parquet, write shards.parquet, `data/shards/` and the dataset card in it."""
     settings = params.load()
-    split = {row["class_id"]: row["split"] for row in manifests.read("splits")}
-    clips = [row for row in manifests.read("clips") if row["status"] == "ok"]
-    clips = [row | {"split": split[row["class_id"]]} for row in clips]
+    splits = {row.class_id: row.split for row in manifests.read(SplitRow)}
+    clips = [row for row in manifests.read(CompositeRow) if row.status == "ok"]
+    members = [Member(row, split) for row in clips if (split := splits[row.class_id]) != "unused"]
+    shards = list(plan(members, settings.shard))
     SHARDS.mkdir(parents=True, exist_ok=True)
     sweep(SHARDS)
-    tasks = [
-        runner.Task(str(path), (path, members, settings.resample.fps, settings.engine.store), len(members))
-        for path, members in plan(clips, settings.shard)
+    written = _write_all(shards, settings)
+    for stale in {path.as_posix() for path in SHARDS.glob("*.tar")} - written.keys():
+        Path(stale).unlink()
+    rows = [
+        _shard_row(member, shard.path, place)
+        for shard in shards
+        for member, place in zip(shard.members, written[shard.path].places, strict=True)
     ]
-    rows: list[Row] = []
-    digests: dict[str, str] = {}
-    bar = tqdm(desc="shard", total=sum(len(task.argument[1]) for task in tasks), unit="clip", disable=None)
-    with (
-        bar,
-        closing(runner.run(write_shard, tasks, workers=settings.engine.workers, timeout_s=_PATIENCE_S)) as answers,
-    ):
-        for task, written in answers:
-            if isinstance(written, ClipError):
-                raise WorkError(f"{task.clip_id}: {written.detail}: run the same command again")
-            rows += [row | place for row, place in zip(task.argument[1], written["places"], strict=True)]
-            digests[Path(task.clip_id).name] = written["sha256"]
-            bar.update(len(task.argument[1]))
-    for stale in set(SHARDS.glob("*.tar")) - {Path(task.clip_id) for task in tasks}:
-        stale.unlink()
-    kinds = {name: entry.kind for name, entry in sources.parse(settings.sources).items()}
-    write_bytes(SHARDS / "README.md", card.write(rows, digests, kinds, settings).encode())
-    manifests.write("shards", rows)
+    digests = {Path(shard.path).name: written[shard.path].sha256 for shard in shards}
+    write_bytes(SHARDS / "README.md", card.render(rows, digests, sources.facts(settings.sources), settings).encode())
+    manifests.write(ShardRow, rows)
     if settings.shard.copy_to is not None:
-        _copy(settings.shard.copy_to, [Path(task.clip_id) for task in tasks])
-    size = sum(Path(task.clip_id).stat().st_size for task in tasks)
-    print(f"shard: {len(rows):,} clips in {len(tasks)} shards, {size / 1e6:,.0f} MB")
+        _copy(settings.shard.copy_to, [Path(shard.path) for shard in shards])
+    size = sum(Path(shard.path).stat().st_size for shard in shards)
+    print(f"shard: {len(rows):,} clips in {len(shards)} shards, {size / 1e6:,.0f} MB")
 
 
-def plan(clips: Iterable[Row], settings: Shard) -> Iterator[tuple[Path, list[Row]]]:
-    """Shard files and their clips: by split, shuffled by seed, closed at `max_clips` or before `max_bytes`."""
-    for split in SIDES:
-        shuffled = sorted((row for row in clips if row["split"] == split), key=lambda row: _shuffle_key(row, settings))
-        members: list[Row] = []
+def plan(members: Iterable[Member], settings: Settings) -> Iterator[Shard]:
+    """The shards: clips by split, shuffled by seed; a shard ends at `max_clips`, or before it exceeds `max_bytes`."""
+    shuffled = sorted(members, key=lambda member: _shuffle_key(member.clip.clip_id, settings.seed))
+    for split in SPLITS:
+        content: list[Member] = []
         size = number = 0
-        for row in shuffled:
-            if members and (len(members) >= settings.max_clips or size + row["bytes"] > settings.max_bytes):
-                yield SHARDS / f"{split}-{number:06d}.tar", members
-                members, size, number = [], 0, number + 1
-            members.append(row)
-            size += row["bytes"]
-        if members:
-            yield SHARDS / f"{split}-{number:06d}.tar", members
+        for member in shuffled:
+            if member.split != split:
+                continue
+            if content and (len(content) >= settings.max_clips or size + member.clip.bytes > settings.max_bytes):
+                yield Shard(_path(split, number), tuple(content))
+                content, size, number = [], 0, number + 1
+            content.append(member)
+            size += member.clip.bytes
+        if content:
+            yield Shard(_path(split, number), tuple(content))
 
 
-def write_shard(task: tuple[Path, Sequence[Row], int, str | None]) -> dict[str, Any]:
-    """Write one tar atomically, from `(path, clips, fps, store)`; filmstrips are here or in the `store`.
-
-    Returns:
-        `places`, for each clip its shard, offset and length; and `sha256` of the tar.
+def write_shard(shard: Shard, settings: WriteSettings) -> Written:
+    """Write one tar atomically; filmstrips are read from disk, or else from the work store.
 
     Raises:
-        WorkError: a filmstrip is missing, or is no longer what resize wrote.
+        WorkError: a filmstrip is missing or differs from the one that resize wrote.
     """
-    path, clips, fps, store = task
-    places = []
-    with replacing(path) as temporary:
-        with tarfile.open(temporary, "w", format=tarfile.PAX_FORMAT) as tar:
-            for clip in clips:
-                strip = _read_strip(clip, store)
-                description = {name: clip[name] for name in _DESCRIBED} | {
-                    "valid_frames": clip["valid_frames"],
-                    "fps": fps,
-                }
-                offset = _add(tar, f"{clip['clip_id']}{Path(clip['path']).suffix}", strip)
-                _add(tar, f"{clip['clip_id']}.json", json.dumps(description, ensure_ascii=False).encode())
-                _add(tar, f"{clip['clip_id']}.cls", str(clip["class_id"]).encode())
-                places.append({"shard": path.as_posix(), "offset": offset, "length": len(strip)})
-        digest = file_digest(temporary)
-    return {"places": places, "sha256": digest}
+    from webdataset import TarWriter  # imports torch where it is installed: two seconds that only this function needs
+
+    with replacing(Path(shard.path)) as temporary:
+        with (
+            temporary.open("wb") as file,
+            TarWriter(file, user="", group="", mode=0o644, mtime=0, encoder=False) as writer,
+        ):
+            for member in shard.members:
+                clip = member.clip
+                # One member at a time, because a call sorts its members by suffix: the filmstrip comes first.
+                writer.write({"__key__": clip.clip_id, _image_suffix(clip): _read_filmstrip(clip, settings.store)})
+                writer.write({"__key__": clip.clip_id, "json": _description(member, settings.fps)})
+                writer.write({"__key__": clip.clip_id, "cls": str(clip.class_id).encode()})
+        with tarfile.open(temporary, "r:") as tar:
+            places = {member.name: Place(member.offset_data, member.size) for member in tar}
+        names = [f"{member.clip.clip_id}.{_image_suffix(member.clip)}" for member in shard.members]
+        return Written(tuple(places[name] for name in names), file_digest(temporary))
+
+
+def _write_all(shards: Sequence[Shard], settings: params.PipelineParams) -> Mapping[str, Written]:
+    """Write the shards on all cores; the results by path."""
+    job = runner.Job(write_shard, WriteSettings(settings.resample.fps, settings.engine.store), _TIMEOUT_S)
+    tasks = [runner.Task(shard.path, shard, len(shard.members)) for shard in shards]
+    written: dict[str, Written] = {}
+    bar = tqdm(desc="shard", total=sum(len(shard.members) for shard in shards), unit="clip", disable=None)
+    with bar, closing(runner.run(job, tasks, workers=settings.engine.workers)) as answers:
+        for answer in answers:
+            if isinstance(answer.result, ClipError):
+                raise WorkError(f"{answer.task.name}: {answer.result.detail}: run the same command again")
+            written[answer.task.name] = answer.result
+            bar.update(len(answer.task.row.members))
+    return written
 
 
 def _copy(url: str, shards: Sequence[Path]) -> None:
-    """Bring what a reader needs to `url`, under the same names; files that are there already stay."""
+    """Upload the shards, the card and shards.parquet to `url` under the same names; unchanged files are not sent again."""
     store = Store(url)
     try:
-        for path in tqdm([*shards, SHARDS / "README.md", manifests.path_of("shards")], desc="copy", disable=None):
+        for path in tqdm([*shards, SHARDS / "README.md", manifests.path_of(ShardRow)], desc="copy", disable=None):
             store.push(path)
     except (OSError, ValueError, ImportError) as error:
         raise WorkError(f"shard.copy_to: {url} cannot be written: {error}") from None
 
 
-def _shuffle_key(row: Row, settings: Shard) -> bytes:
-    return hashlib.blake2b(f"{settings.seed}/{row['clip_id']}".encode(), digest_size=16).digest()
+def _path(split: Split, number: int) -> str:
+    return (SHARDS / f"{split}-{number:06d}.tar").as_posix()
 
 
-def _read_strip(clip: Row, store: str | None) -> bytes:
-    path = Path(clip["path"])
+def _shuffle_key(clip_id: str, seed: int) -> bytes:
+    return hashlib.blake2b(f"{seed}/{clip_id}".encode(), digest_size=16).digest()
+
+
+def _image_suffix(clip: CompositeRow) -> str:
+    return Path(clip.path).suffix.removeprefix(".")
+
+
+def _read_filmstrip(clip: CompositeRow, store: str | None) -> bytes:
+    path = Path(clip.path)
+    remedy = "run `dvc repro -s -f resize`, then `dvc repro`"
     try:
         data = read(path, store)
     except FileNotFoundError:
-        raise WorkError(f"{path} of clip {clip['clip_id']} is gone: run `dvc repro -s -f resize`, then again") from None
-    if hashlib.sha256(data).hexdigest() != clip["sha256"]:
-        raise WorkError(
-            f"{path} of clip {clip['clip_id']} has changed since resize wrote it: delete it, run `dvc repro -s -f resize`, "
-            "then again"
-        )
+        raise WorkError(f"{path} of clip {clip.clip_id} is missing: {remedy}") from None
+    if hashlib.sha256(data).hexdigest() != clip.sha256:
+        raise WorkError(f"{path} of clip {clip.clip_id} has changed since resize wrote it: delete it, {remedy}")
     return data
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Add a member that says nothing of when and by whom it was written; return where its content starts."""
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = len(data), 0o644
-    start: Any = tar.offset
-    tar.addfile(info, io.BytesIO(data))
-    padded = -(-len(data) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    assert tar.offset - padded > start
-    return int(tar.offset - padded)
+def _description(member: Member, fps: int) -> bytes:
+    clip = member.clip
+    description = {
+        "clip_id": clip.clip_id,
+        "source": clip.source,
+        "class_id": clip.class_id,
+        "class_name": clip.class_name,
+        "split": member.split,
+        "official_split": clip.official_split,
+        "labels": clip.labels,
+        "tinyvirat_labels": clip.tinyvirat_labels,
+        "valid_frames": clip.valid_frames,
+        "fps": fps,
+    }
+    return json.dumps(description, ensure_ascii=False).encode()
+
+
+def _shard_row(member: Member, path: str, place: Place) -> ShardRow:
+    clip = member.clip
+    return ShardRow(
+        clip_id=clip.clip_id,
+        source=clip.source,
+        status=clip.status,
+        error=clip.error,
+        error_detail=clip.error_detail,
+        attempts=clip.attempts,
+        key=clip.key,
+        class_id=clip.class_id,
+        class_name=clip.class_name,
+        split=member.split,
+        official_split=clip.official_split,
+        tinyvirat_labels=clip.tinyvirat_labels,
+        valid_frames=clip.valid_frames,
+        sha256=clip.sha256,
+        shard=path,
+        offset=place.offset,
+        length=place.length,
+    )

@@ -1,96 +1,114 @@
-"""split: hold out a fifth of the classes, by source in proportion, so that clip totals meet the wanted ones."""
+"""split: hold out a fifth of the classes, in proportion from each source, so that clip totals meet the target."""
 
 import csv
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 from common.errors import WorkError
 from pipeline import params
-from pipeline.composite import labels, subset_sum
-from pipeline.params import Split
+from pipeline.composite import labels
+from pipeline.composite.subset_sum import Member, closest_subset, random_subset
+from pipeline.params import Split as Settings
 from pipeline.records import manifests
-from pipeline.records.manifests import SIDES, Row
+from pipeline.records.rows import SPLITS, ClassRow, CompositeRow, SplitRow
+
+ClassSplit = Literal["train", "val", "test", "unused"]
 
 
 def main() -> None:
     """Read classes.parquet and clips.parquet, write splits.parquet."""
     settings = params.load().split
-    classes = manifests.read("classes")
+    classes = manifests.read(ClassRow)
     if len(classes) < 2:
-        raise WorkError(f"{len(classes)} class cannot be split: training and evaluation need classes of their own")
+        raise WorkError(
+            f"split needs 2 classes or more, one for training and one for the test; there are {len(classes)}"
+        )
     if settings.by == "file":
-        side = read_lists(Path(settings.file or ""), classes)
+        splits = read_lists(Path(settings.file or ""), classes)
     else:
-        held_out = choose(classes, settings)
-        side = {row["class_id"]: "test" if row["class_id"] in held_out else "train" for row in classes}
-    rows = [row | {"split": side[row["class_id"]]} for row in classes]
+        test = choose_test_classes(classes, settings)
+        splits = {row.class_id: "test" if row.class_id in test else "train" for row in classes}
+    rows = [
+        SplitRow(class_id=row.class_id, class_name=row.class_name, split=splits[row.class_id], clips=row.clips)
+        for row in classes
+    ]
     _check_expected(rows, settings)
-    manifests.write("splits", rows)
-    _say(rows, settings)
-    _say_shared_scenes(side)
+    manifests.write(SplitRow, rows)
+    _print_summary(rows, settings)
+    _print_shared_videos(manifests.read(CompositeRow), splits)
 
 
-def choose(classes: Sequence[Row], settings: Split) -> set[int]:
-    """Class ids to hold out: from each source in proportion, drawn by seed among the choices that meet the clip target."""
-    drawn = random.Random(f"split-{settings.seed}")
+def choose_test_classes(classes: Sequence[ClassRow], settings: Settings) -> set[int]:
+    """Ids of the classes to hold out: `held_out` of each source, drawn by seed among the choices that meet the target."""
+    rng = random.Random(f"split-{settings.seed}")
     total = min(len(classes) - 1, max(1, round(len(classes) * settings.held_out)))
-    groups: dict[str, list[subset_sum.Member]] = {}
+    groups: dict[str, list[Member]] = {}
     for row in classes:
-        groups.setdefault(row["source"], []).append((row["class_id"], row["clips"]))
-    counts = _shares(Counter(row["source"] for row in classes), total)
+        groups.setdefault(row.source, []).append(Member(row.class_id, row.clips))
+    counts = _apportion({source: len(members) for source, members in groups.items()}, total)
     if settings.by == "random" or settings.target_clips is None:
-        return subset_sum.draw(groups, counts, drawn)
-    return subset_sum.meet(groups, counts, settings.target_clips.test, drawn)
+        return random_subset(groups, counts, rng)
+    return closest_subset(groups, counts, settings.target_clips.test, rng)
 
 
-def read_lists(path: Path, classes: Sequence[Row]) -> dict[int, str]:
-    """Each class's side by a given list: a CSV `class_name,split`, or a folder with train, val and test `.list` files.
+def read_lists(path: Path, classes: Sequence[ClassRow]) -> dict[int, ClassSplit]:
+    """The split of each class by a given list: a CSV `class_name,split`, or a folder of train, val and test `.list` files.
 
-    Lines of `.list` files are `class` or `class/clip`, as the field's lists are. Classes in no list are `unused`.
+    Lines of `.list` files are `class` or `class/clip`, as in published lists. Classes in no list are `unused`.
 
     Raises:
-        WorkError: nothing of the kind is there, a class is on two sides or unknown, or training or test has none.
+        WorkError: the file is missing or malformed, a class is in two splits or unknown, or train or test is empty.
     """
-    named: dict[str, str] = {}
-    for name, side in _listed(path):
-        if named.setdefault(labels.key(name), side) != side:
-            raise WorkError(f"split.file: {path}: class {name!r} is in {named[labels.key(name)]} and in {side}")
-    known = {labels.key(row["class_name"]) for row in classes}
-    strangers = sorted(named.keys() - known)
-    if strangers:
-        raise WorkError(
-            f"split.file: {path}: {len(strangers)} classes are not in the composite, {strangers[0]!r} for one"
-        )
-    sides = {row["class_id"]: named.get(labels.key(row["class_name"]), "unused") for row in classes}
-    missing = {"train", "test"} - set(sides.values())
+    listed: dict[str, ClassSplit] = {}
+    for name, split in _read_entries(path):
+        if listed.setdefault(labels.key(name), split) != split:
+            raise WorkError(f"split.file: {path}: class {name!r} is in {listed[labels.key(name)]} and in {split}")
+    unknown = sorted(listed.keys() - {labels.key(row.class_name) for row in classes})
+    if unknown:
+        raise WorkError(f"split.file: {path}: the composite has no class {_first_of(unknown)}")
+    splits: dict[int, ClassSplit] = {row.class_id: listed.get(labels.key(row.class_name), "unused") for row in classes}
+    missing = {"train", "test"} - set(splits.values())
     if missing:
         raise WorkError(f"split.file: {path} has no {min(missing)} classes")
-    return sides
+    return splits
 
 
-def _listed(path: Path) -> Iterator[tuple[str, str]]:
+def _read_entries(path: Path) -> Iterator[tuple[str, ClassSplit]]:
+    """Class names and their splits, as often as they are listed."""
+    by_name = {str(split): split for split in SPLITS}
     try:
         if path.is_dir():
-            for side in SIDES:
-                for line in (path / f"{side}.list").read_text(encoding="utf-8").splitlines():
+            for split in SPLITS:
+                for line in (path / f"{split}.list").read_text(encoding="utf-8").splitlines():
                     if line.strip():
-                        yield line.split("/")[0], side
+                        yield line.split("/")[0], split
             return
         with path.open(newline="", encoding="utf-8-sig") as file:
             for number, row in enumerate(csv.DictReader(file, strict=True), 2):
-                if row.get("split") not in SIDES or not row.get("class_name"):
-                    raise WorkError(f"split.file: {path}, line {number}: not class_name,split with {', '.join(SIDES)}")
-                yield row["class_name"], row["split"]
+                name, value = row.get("class_name"), row.get("split")
+                if not name or value not in by_name:
+                    allowed = ", ".join(SPLITS)
+                    raise WorkError(
+                        f"split.file: {path}, line {number}: class_name is {name!r}, split is {value!r}: "
+                        f"must be a class and one of {allowed}"
+                    )
+                yield name, by_name[value]
     except FileNotFoundError as error:
-        raise WorkError(f"split.file: {error.filename} is not here") from None
+        raise WorkError(f"split.file: {error.filename} does not exist") from None
     except (csv.Error, UnicodeDecodeError, OSError) as error:
         raise WorkError(f"split.file: {path} cannot be read: {error}") from None
 
 
-def _shares(sizes: Counter[str], total: int) -> dict[str, int]:
-    """`total` spread over the sources in proportion to their classes (largest remainder)."""
+def _first_of(names: Sequence[str]) -> str:
+    """`'a'`, or `'a' (and 2 more)`."""
+    return f"{names[0]!r}" + (f" (and {len(names) - 1} more)" if len(names) > 1 else "")
+
+
+def _apportion(sizes: Mapping[str, int], total: int) -> dict[str, int]:
+    """`total` spread over the sources in proportion to their numbers of classes, by largest remainder."""
     everything = sum(sizes.values())
     exact = {source: total * size / everything for source, size in sizes.items()}
     shares = {source: int(share) for source, share in exact.items()}
@@ -100,35 +118,37 @@ def _shares(sizes: Counter[str], total: int) -> dict[str, int]:
     return shares
 
 
-def _check_expected(rows: Sequence[Row], settings: Split) -> None:
-    counts = Counter(row["split"] for row in rows)
-    wanted = settings.expected
-    if wanted is not None and (counts["train"], counts["test"]) != (wanted.train, wanted.test):
+def _check_expected(rows: Sequence[SplitRow], settings: Settings) -> None:
+    counts = Counter(row.split for row in rows)
+    expected = settings.expected
+    if expected is not None and (counts["train"], counts["test"]) != (expected.train, expected.test):
+        deciding = "split.file" if settings.by == "file" else "split.held_out"
         raise WorkError(
-            f"{counts['train']} train and {counts['test']} test classes, but split.expected is {wanted.train} and "
-            f"{wanted.test}: split.held_out decides; set split.expected to null to take what there is"
+            f"{counts['train']} train and {counts['test']} test classes, but split.expected is {expected.train} and "
+            f"{expected.test}: {deciding} decides; set split.expected to null to accept any number"
         )
 
 
-def _say(rows: Sequence[Row], settings: Split) -> None:
-    clips: Counter[str] = Counter()
-    for row in rows:
-        clips[row["split"]] += row["clips"]
-    classes = Counter(row["split"] for row in rows)
-    parts = [f"{name} {classes[name]} classes, {clips[name]:,} clips" for name in (*SIDES, "unused") if classes[name]]
+def _print_summary(rows: Sequence[SplitRow], settings: Settings) -> None:
+    parts = []
+    for split in (*SPLITS, "unused"):
+        sizes = [row.clips for row in rows if row.split == split]
+        if sizes:
+            parts.append(f"{split} {len(sizes)} classes, {sum(sizes):,} clips")
     print("split: " + "; ".join(parts))
     target = settings.target_clips
-    if settings.by == "target" and target is not None and clips["test"] != target.test:
-        missed = clips["test"] - target.test
-        print(f"split: target of {target.test:,} test clips missed by {missed:+,}: no choice of classes is nearer")
+    if settings.by == "target" and target is not None:
+        missed = sum(row.clips for row in rows if row.split == "test") - target.test
+        if missed:
+            print(f"split: target of {target.test:,} test clips missed by {missed:+,}: no choice of classes is nearer")
 
 
-def _say_shared_scenes(side: dict[int, str]) -> None:
-    """Scenes that have clips on both sides cannot be separated where classes share them; say how many there are."""
-    seen: dict[str, set[str]] = {}
-    for row in manifests.read("clips"):
-        if row["status"] == "ok" and row["video_id"]:
-            seen.setdefault(f"{row['source']}/{row['video_id']}", set()).add(side[row["class_id"]])
-    shared = sum(len(sides) > 1 for sides in seen.values())
+def _print_shared_videos(clips: Iterable[CompositeRow], splits: Mapping[int, ClassSplit]) -> None:
+    """Print how many source videos have clips in several splits: unavoidable where classes share a scene."""
+    by_video: dict[tuple[str, str], set[ClassSplit]] = {}
+    for row in clips:
+        if row.status == "ok" and row.video_id:
+            by_video.setdefault((row.source, row.video_id), set()).add(splits[row.class_id])
+    shared = sum(len(found) > 1 for found in by_video.values())
     if shared:
-        print(f"split: {shared:,} source videos have clips of classes on different sides (scenes shared by classes)")
+        print(f"split: {shared:,} source videos have clips of classes in different splits (scenes shared by classes)")

@@ -1,13 +1,14 @@
-"""verify: decode every sample of every shard and hold it against the manifests; metrics/dataset.json for DVC."""
+"""verify: decode every sample of every shard and compare it with the manifests; metrics/dataset.json for DVC."""
 
 import hashlib
 import json
 import statistics
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,168 +21,215 @@ from pipeline import params, runner, sources
 from pipeline.composite import leaks
 from pipeline.records import manifests
 from pipeline.records.failures import ClipError
-from pipeline.records.manifests import Row
+from pipeline.records.rows import SPLITS, CompositeRow, ShardRow, SplitRow
+from pipeline.sample import digests
 from pipeline.video import filmstrip
 
-_SHOWN = 20  # problems printed; the first few say enough
+_TIMEOUT_S = 3600.0  # per shard
+_MAX_PRINTED = 20  # problems
 _BLACK = 20  # grey levels; no pixel of a black clip is brighter
 
 
+@dataclass(frozen=True)
+class Shard:
+    """A tar to check: its path, and the rows of its clips in the order of their offsets."""
+
+    path: str
+    rows: tuple[ShardRow, ...]
+
+
+@dataclass(frozen=True)
+class FilmstripShape:
+    """Frames of a filmstrip, and their width and height in pixels."""
+
+    frames: int
+    size: int
+
+
+@dataclass
+class ShardReport:
+    """Problems of a shard, one line each; numbers of black and frozen clips; fingerprints by split and clip_id."""
+
+    problems: list[str] = field(default_factory=list)
+    black: int = 0
+    frozen: int = 0
+    fingerprints: dict[str, dict[str, bytes]] = field(default_factory=dict)
+
+    def add(self, other: "ShardReport") -> None:
+        """Add the content of another report to this one."""
+        self.problems += other.problems
+        self.black += other.black
+        self.frozen += other.frozen
+        for split, fingerprints in other.fingerprints.items():
+            self.fingerprints.setdefault(split, {}).update(fingerprints)
+
+
 def main() -> None:
-    """Read shards.parquet and `data/shards/`; exit 1 with the list when something is wrong."""
+    """Read shards.parquet and `data/shards/`, write metrics/dataset.json.
+
+    Raises:
+        WorkError: a shard or a manifest is wrong; the message lists the problems.
+    """
     settings = params.load()
-    rows = manifests.read("shards")
-    by_shard: dict[str, list[Row]] = {}
-    for row in rows:
-        by_shard.setdefault(row["shard"], []).append(row)
-    expected_shape = (settings.resample.frames, settings.resize.size)
-    tasks = [runner.Task(path, (path, members, *expected_shape), len(members)) for path, members in by_shard.items()]
-    problems = _check_manifests(rows) + _check_leaks(rows, settings)
-    looks: Counter[str] = Counter()
-    prints: dict[str, dict[str, bytes]] = {side: {} for side in manifests.SIDES}
-    bar = tqdm(desc="verify", total=len(rows), unit="clip", disable=None)
-    with bar:
-        for task, found in runner.run(check_shard, tasks, workers=settings.engine.workers, timeout_s=3600):
-            if isinstance(found, ClipError):
-                problems.append(f"{task.clip_id}: {found.detail}")
-                continue
-            problems += found["problems"]
-            looks.update(found["looks"])
-            for side, known in prints.items():
-                known |= found["prints"].get(side, {})
-            bar.update(len(by_shard[task.clip_id]))
-    strangers = {path.as_posix() for path in SHARDS.glob("*.tar")} - by_shard.keys()
-    problems += [f"{path}: in no manifest" for path in sorted(strangers)]
-    alike, examples = leaks.near(prints)
-    write_json(METRICS / "dataset.json", _metrics(rows, by_shard, looks, alike, len(problems)))
-    if problems:
-        shown = "\n  ".join(sorted(problems)[:_SHOWN])
-        raise WorkError(f"{len(problems)} problems in the shards; run `dvc repro -s -f shard`. They are:\n  {shown}")
-    print(f"verify: {len(rows):,} clips in {len(by_shard)} shards are what the manifests say")
-    print("verify: no clip, content or YouTube video is on two sides of the split")
-    if alike:
-        named = ", ".join(f"{one} and {other}" for one, other in examples[:3])
-        print(f"verify: {alike:,} pairs of clips on different sides look almost the same: {named}")
+    rows = manifests.read(ShardRow)
+    clips = manifests.read(CompositeRow)
+    facts = sources.facts(settings.sources)
+    youtube = {name for name, source in facts.items() if source.youtube_videos}
+    shards = [Shard(path, tuple(inside)) for path, inside in _by_shard(rows).items()]
+
+    report = ShardReport(_check_manifests(rows, clips, manifests.read(SplitRow)))
+    videos = {clip.clip_id: clip.video_id for clip in clips if clip.source in youtube}
+    report.problems += leaks.find_leaks(
+        leaks.Identity(row.clip_id, row.split, row.sha256, videos.get(row.clip_id)) for row in rows
+    )
+    shape = FilmstripShape(settings.resample.frames, settings.resize.size)
+    report.add(_check_all(shards, shape, settings.engine.workers))
+    unknown = {path.as_posix() for path in SHARDS.glob("*.tar")} - {shard.path for shard in shards}
+    report.problems += [f"{path}: not in shards.parquet" for path in sorted(unknown)]
+    similar = leaks.near_duplicates(report.fingerprints)
+    write_json(METRICS / "dataset.json", _metrics(rows, clips, report, similar.count))
+
+    if report.problems:
+        listed = "\n  ".join(sorted(report.problems)[:_MAX_PRINTED])
+        raise WorkError(f"{len(report.problems)} problems in the shards; run `dvc repro -s -f shard`:\n  {listed}")
+    print(f"verify: {len(rows):,} clips in {len(shards)} shards are as in the manifests")
+    print("verify: no clip, content or YouTube video is in two splits")
+    if similar.count:
+        named = ", ".join(f"{one} and {other}" for one, other in similar.examples[:3])
+        print(f"verify: {similar.count:,} pairs of clips in different splits look almost the same: {named}")
+    if (comparison := digests.compare(settings)) is not None:
+        print(f"verify: {comparison}")
 
 
-def check_shard(task: tuple[str, Sequence[Row], int, int]) -> dict[str, Any]:
-    """Problems of one shard; how many of its clips are black or frozen; fingerprints of its clips, by side."""
-    path, rows, frames, size = task
-    expected = {row["clip_id"]: row for row in sorted(rows, key=lambda row: row["offset"])}
+def check_shard(shard: Shard, shape: FilmstripShape) -> ShardReport:
+    """Compare the members of a tar with the rows of its clips."""
+    expected = {row.clip_id: row for row in shard.rows}
     found: list[str] = []
-    problems: list[str] = []
-    looks: Counter[str] = Counter()
-    prints: dict[str, dict[str, bytes]] = {}
+    report = ShardReport()
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(shard.path, "r:") as tar:
             for member in tar:
-                clip_id, _, kind = member.name.rpartition(".")
-                data = tar.extractfile(member).read()  # type: ignore[union-attr]
+                clip_id, _, suffix = member.name.rpartition(".")
+                content = tar.extractfile(member)
+                data = content.read() if content is not None else b""
                 row = expected.get(clip_id)
                 if row is None:
-                    problems.append(f"{path}: {member.name} is in no manifest")
-                elif kind in ("jpg", "webp"):
+                    report.problems.append(f"{shard.path}: {member.name} is not in shards.parquet")
+                elif suffix in ("jpg", "webp"):
                     found.append(clip_id)
-                    strip_problems, pictures = _check_strip(row, data, member.offset_data, (frames, size))
-                    problems += strip_problems
-                    if pictures is not None:
-                        _look(row, pictures, looks, prints)
-                elif not _describes(row, kind, data):
-                    problems.append(f"{path}: {member.name} contradicts the manifest")
+                    try:
+                        _describe(row, _decode(row, data, member.offset_data, shape), report)
+                    except ValueError as error:
+                        report.problems.append(f"{shard.path}: {clip_id}: {error}")
+                elif not _agrees(row, suffix, data):
+                    report.problems.append(f"{shard.path}: {member.name} contradicts shards.parquet")
     except (OSError, tarfile.TarError) as error:
-        problems.append(f"{path}: {error}")
+        report.problems.append(f"{shard.path}: {error}")
     if found != list(expected):
         missing = [clip_id for clip_id in expected if clip_id not in set(found)]
-        problems.append(
-            f"{path}: holds {len(found)} of {len(expected)} clips" + (f", not {missing[0]}" if missing else "")
-        )
-    return {"problems": problems, "looks": dict(looks), "prints": prints}
+        example = f"; {missing[0]} is missing" if missing else "; their order differs"
+        report.problems.append(f"{shard.path}: {len(found)} filmstrips, {len(expected)} in shards.parquet{example}")
+    return report
 
 
-def _check_strip(
-    row: Row, data: bytes, offset: int, shape: tuple[int, int]
-) -> tuple[list[str], NDArray[np.uint8] | None]:
-    """What is wrong with a filmstrip, or the clip's own frames."""
-    where = f"{row['shard']}: {row['clip_id']}"
-    if (offset, len(data)) != (row["offset"], row["length"]):
-        return [f"{where} lies at {offset}+{len(data)}, the manifest says {row['offset']}+{row['length']}"], None
-    if hashlib.sha256(data).hexdigest() != row["sha256"]:
-        return [f"{where} has other content than the manifest says"], None
+def _by_shard(rows: Iterable[ShardRow]) -> dict[str, list[ShardRow]]:
+    by_shard: dict[str, list[ShardRow]] = {}
+    for row in sorted(rows, key=lambda row: (row.shard, row.offset)):
+        by_shard.setdefault(row.shard, []).append(row)
+    return by_shard
+
+
+def _check_all(shards: Sequence[Shard], shape: FilmstripShape, workers: int) -> ShardReport:
+    """Check the shards on all cores."""
+    report = ShardReport()
+    tasks = [runner.Task(shard.path, shard, len(shard.rows)) for shard in shards]
+    bar = tqdm(desc="verify", total=sum(len(shard.rows) for shard in shards), unit="clip", disable=None)
+    answers = runner.run(runner.Job(check_shard, shape, _TIMEOUT_S), tasks, workers=workers)
+    with bar, closing(answers):
+        for answer in answers:
+            if isinstance(answer.result, ClipError):
+                report.problems.append(f"{answer.task.name}: {answer.result.detail}")
+            else:
+                report.add(answer.result)
+            bar.update(len(answer.task.row.rows))
+    return report
+
+
+def _decode(row: ShardRow, data: bytes, offset: int, shape: FilmstripShape) -> NDArray[np.uint8]:
+    """The clip's own frames, without padding.
+
+    Raises:
+        ValueError: the filmstrip is not as in the manifest, or not of this shape.
+    """
+    if (offset, len(data)) != (row.offset, row.length):
+        raise ValueError(f"{len(data)} bytes at {offset}, but {row.length} bytes at {row.offset} in shards.parquet")
+    if hashlib.sha256(data).hexdigest() != row.sha256:
+        raise ValueError("its sha256 differs from shards.parquet")
+    frames = filmstrip.decode(data, shape.size)
+    if len(frames) != shape.frames:
+        raise ValueError(f"{len(frames)} frames instead of {shape.frames}, resample.frames")
+    if not 1 <= row.valid_frames <= shape.frames:
+        raise ValueError(f"valid_frames is {row.valid_frames}: must be from 1 to {shape.frames}")
+    return frames[: row.valid_frames]
+
+
+def _describe(row: ShardRow, frames: NDArray[np.uint8], report: ShardReport) -> None:
+    """Count the clip if it is black or frozen, neither of which is an error, and add its fingerprint."""
+    report.black += int(frames.max() < _BLACK)
+    report.frozen += int(len(frames) > 1 and bool((frames[1:] == frames[0]).all()))
+    fingerprint = leaks.fingerprint(frames)
+    if fingerprint is not None:
+        report.fingerprints.setdefault(row.split, {})[row.clip_id] = fingerprint
+
+
+def _agrees(row: ShardRow, suffix: str, data: bytes) -> bool:
+    """Whether a `.cls` or `.json` member agrees with the clip's row; a member of another kind never does."""
     try:
-        pictures = filmstrip.decode(data, shape[1])
-    except ValueError as error:
-        return [f"{where}: {error}"], None
-    if len(pictures) != shape[0]:
-        return [f"{where} has {len(pictures)} frames instead of {shape[0]}"], None
-    if not 1 <= row["valid_frames"] <= shape[0]:
-        return [f"{where}: valid_frames is {row['valid_frames']}"], None
-    return [], pictures[: row["valid_frames"]]
-
-
-def _look(row: Row, shown: NDArray[np.uint8], looks: Counter[str], prints: dict[str, dict[str, bytes]]) -> None:
-    """Count what is odd but not wrong, and take the clip's fingerprint."""
-    looks["black"] += int(shown.max() < _BLACK)
-    looks["frozen"] += len(shown) > 1 and bool((shown[1:] == shown[0]).all())
-    mark = leaks.fingerprint(shown)
-    if mark is not None:
-        prints.setdefault(row["split"], {})[row["clip_id"]] = mark
-
-
-def _describes(row: Row, kind: str, data: bytes) -> bool:
-    try:
-        if kind == "cls":
-            return int(data) == row["class_id"]
+        if suffix == "cls":
+            return int(data) == row.class_id
         described = json.loads(data)
-        return kind == "json" and all(described[key] == row[key] for key in ("clip_id", "class_id", "split"))
+        found = (described["clip_id"], described["class_id"], described["split"])
+        return suffix == "json" and found == (row.clip_id, row.class_id, row.split)
     except (ValueError, KeyError, TypeError):
         return False
 
 
-def _check_manifests(rows: Sequence[Row]) -> list[str]:
-    """Whether shards.parquet holds each clip of the composite once, in its class's split."""
-    problems = []
-    split = {row["class_id"]: row["split"] for row in manifests.read("splits")}
-    clips = [row for row in manifests.read("clips") if row["status"] == "ok"]
-    wanted = {row["clip_id"] for row in clips if split.get(row["class_id"]) in manifests.SIDES}
-    ids = Counter(row["clip_id"] for row in rows)
-    problems += [f"{clip_id} is {count} times in shards.parquet" for clip_id, count in ids.items() if count > 1]
-    problems += [f"{clip_id} is in no shard" for clip_id in sorted(wanted - ids.keys())]
-    problems += [
-        f"{row['clip_id']} is in the wrong split" for row in rows if split.get(row["class_id"]) != row["split"]
-    ]
+def _check_manifests(rows: Sequence[ShardRow], clips: Iterable[CompositeRow], classes: Iterable[SplitRow]) -> list[str]:
+    """Problems unless shards.parquet holds each clip of the composite once, in the split of its class."""
+    splits = {row.class_id: row.split for row in classes}
+    expected = {row.clip_id for row in clips if row.status == "ok" and splits.get(row.class_id) in SPLITS}
+    counts = Counter(row.clip_id for row in rows)
+    problems = [f"{clip_id} is {count} times in shards.parquet" for clip_id, count in counts.items() if count > 1]
+    problems += [f"{clip_id} is in no shard" for clip_id in sorted(expected - counts.keys())]
+    problems += [f"{row.clip_id} is in the wrong split" for row in rows if splits.get(row.class_id) != row.split]
     return problems
 
 
-def _check_leaks(rows: Sequence[Row], settings: params.PipelineParams) -> list[str]:
-    videos = {row["clip_id"]: row["video_id"] for row in manifests.read("clips")}
-    kinds = {name: entry.kind for name, entry in sources.parse(settings.sources).items()}
-    youtube = frozenset(name for name, kind in kinds.items() if kind in ("kinetics400", "minikinetics200"))
-    return leaks.exact((row | {"video_id": videos.get(row["clip_id"])} for row in rows), youtube)
-
-
 def _metrics(
-    rows: Sequence[Row], shards: dict[str, Any], looks: Counter[str], alike: int, problems: int
-) -> dict[str, Any]:
-    def count(split: str) -> dict[str, int]:
-        inside = [row for row in rows if row["split"] == split]
-        return {"classes": len({row["class_id"] for row in inside}), "clips": len(inside)}
-
-    per_class = Counter(row["class_id"] for row in rows).values()
+    rows: Sequence[ShardRow], clips: Iterable[CompositeRow], report: ShardReport, near_duplicates: int
+) -> Mapping[str, object]:
+    per_class = Counter(row.class_id for row in rows).values()
+    by_split = {split: [row.class_id for row in rows if row.split == split] for split in SPLITS}
+    shards = {Path(row.shard) for row in rows}
     return {
         "classes": len(per_class),
         "clips": len(rows),
-        **{side: count(side) for side in manifests.SIDES if side != "val" or count(side)["clips"]},
-        "clips_by_source": dict(sorted(Counter(row["source"] for row in rows).items())),
+        **{
+            split: {"classes": len(set(class_ids)), "clips": len(class_ids)}
+            for split, class_ids in by_split.items()
+            if class_ids or split != "val"
+        },
+        "clips_by_source": dict(sorted(Counter(row.source for row in rows).items())),
         "clips_per_class": {
             "min": min(per_class, default=0),
             "median": statistics.median(per_class) if per_class else 0,
             "max": max(per_class, default=0),
         },
-        "failed": manifests.failures(manifests.read("clips")),
+        "failed": manifests.count_failures(clips),
         "shards": len(shards),
-        "bytes": sum(Path(path).stat().st_size for path in shards if Path(path).exists()),
-        "black_clips": looks["black"],
-        "frozen_clips": looks["frozen"],
-        "near_duplicates_across_split": alike,
-        "problems": problems,
+        "bytes": sum(path.stat().st_size for path in shards if path.exists()),
+        "black_clips": report.black,
+        "frozen_clips": report.frozen,
+        "near_duplicates_across_split": near_duplicates,
+        "problems": len(report.problems),
     }

@@ -1,1 +1,1 @@
-"""What merge, split, shard and verify reason with: labels, class split, leak checks, the dataset card."""
+"""The logic of merge, split, shard and verify: classes, repeats, the choice of test classes, leaks, the dataset card."""

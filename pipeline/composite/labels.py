@@ -1,4 +1,4 @@
-"""Class names: one spelling for what is meant as one class."""
+"""One class name for all spellings of a label."""
 
 import csv
 import unicodedata
@@ -13,29 +13,30 @@ _FIELDS = ["label", "class_name", "reason"]
 
 
 def key(label: str) -> str:
-    """What two spellings of one label share: composed (NFC), in small letters, spaces single and inside only."""
+    """The form in which two spellings of one label are equal: NFC, case-folded, white space collapsed."""
     return " ".join(unicodedata.normalize("NFC", label).casefold().split())
 
 
-def unify(labels: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:
-    """The name of the class that each label means.
+def class_names(labels: Iterable[str], aliases: Mapping[str, str]) -> dict[str, str]:
+    """The class name of each label.
 
-    Labels of equal `key` are one class, named by its most frequent spelling (ties by code point); an alias renames it.
+    Labels of equal `key` are one class, named by their most frequent spelling (ties by code point). An alias replaces
+    the label's name before spellings are counted.
     """
     counts = Counter(labels)
     spellings: dict[str, Counter[str]] = {}
     for label, count in counts.items():
         name = aliases.get(key(label), " ".join(unicodedata.normalize("NFC", label).split()))
         spellings.setdefault(key(name), Counter())[name] += count
-    names = {shared: min(spelled, key=lambda name: (-spelled[name], name)) for shared, spelled in spellings.items()}
+    names = {shared: min(variants, key=lambda name: (-variants[name], name)) for shared, variants in spellings.items()}
     return {label: names[key(aliases.get(key(label), label))] for label in counts}
 
 
 def read_aliases(path: Path = ALIASES) -> dict[str, str]:
-    """The alias file (`label,class_name,reason`): class name by the label's `key`.
+    """Read an alias file, a CSV with the columns `label,class_name,reason`: class name by the `key` of the label.
 
     Raises:
-        WorkError: it is missing, is no such file, gives a label two names, or names an alias of an alias.
+        WorkError: the file is missing or malformed, a label has two class names, or a class name is itself an alias.
     """
     aliases: dict[str, str] = {}
     try:
@@ -48,12 +49,12 @@ def read_aliases(path: Path = ALIASES) -> dict[str, str]:
                     raise WorkError(f"{path}, line {number}: label, class_name and reason must all be given")
                 name = " ".join(unicodedata.normalize("NFC", row["class_name"]).split())
                 if aliases.setdefault(key(row["label"]), name) != name:
-                    raise WorkError(f"{path}, line {number}: {row['label']!r} has two names")
+                    raise WorkError(f"{path}, line {number}: {row['label']!r} has another class_name above")
     except OSError as error:
         raise WorkError(f"merge.aliases: {path}: {error.strerror}") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise WorkError(f"{path} is no CSV file: {error}") from None
+        raise WorkError(f"{path} is not a CSV file: {error}") from None
     chained = next((name for label, name in aliases.items() if key(name) in aliases and key(name) != label), None)
     if chained is not None:
-        raise WorkError(f"{path}: {chained!r} is the name of one class and the alias of another")
+        raise WorkError(f"{path}: {chained!r} is both a class_name and a label with another class_name")
     return aliases

@@ -1,79 +1,105 @@
-"""What training and test clips have in common: a proof where nothing may be shared, a count where something looks alike."""
+"""Exact leak check; near-duplicate count."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.records.manifests import Row
-
-TICKS, NEAR = 4, 8  # frames that a fingerprint looks at; bits of its 256 that near-duplicates may differ in
-EXAMPLES = 20  # pairs that are named
-_FLAT = 6  # grey levels; a picture with less contrast says nothing
+FRAMES = 4  # of each clip, in its fingerprint
+MAX_DISTANCE = 8  # bits of a fingerprint's 256 in which near-duplicates may differ
+MAX_EXAMPLES = 20  # pairs of near-duplicates that are listed
+_MIN_CONTRAST = 6  # grey levels; a frame with less has no meaningful hash
 _CHUNK = 256
 
 
-def exact(rows: Iterable[Row], youtube: frozenset[str]) -> list[str]:
-    """Clips, contents and YouTube videos (of the sources in `youtube`) that are on more than one side, in words.
+@dataclass(frozen=True)
+class Identity:
+    """The properties of a clip that must not occur in two splits."""
 
-    A YouTube video on one side only cannot share seconds with the other, so that overlaps need no check of their own.
+    clip_id: str
+    split: str
+    sha256: str
+    youtube_id: str | None  # None: not from YouTube
+
+
+@dataclass(frozen=True)
+class NearDuplicates:
+    """Pairs of clips in different splits that look almost the same."""
+
+    count: int
+    examples: tuple[tuple[str, str], ...]  # clip ids
+
+
+def find_leaks(clips: Iterable[Identity]) -> list[str]:
+    """A message for each clip, filmstrip and YouTube video that is in more than one split.
+
+    Two clips of one video in different splits cannot overlap in time if no video is in two splits, so that overlaps
+    need no check of their own.
     """
-    sides: dict[tuple[str, str], dict[str, str]] = {}
-    for row in rows:
-        marks = [("clip", row["clip_id"]), ("content", row["sha256"])]
-        if row["source"] in youtube:
-            marks.append(("video", row["video_id"]))
-        for mark in marks:
-            sides.setdefault(mark, {}).setdefault(row["split"], row["clip_id"])
+    splits: dict[tuple[str, str], dict[str, str]] = {}
+    for clip in clips:
+        properties = [("clip", clip.clip_id), ("content", clip.sha256)]
+        if clip.youtube_id is not None:
+            properties.append(("video", clip.youtube_id))
+        for item in properties:
+            splits.setdefault(item, {}).setdefault(clip.split, clip.clip_id)
     return [
-        f"{kind} {mark} is in {' and in '.join(f'{side} ({clip})' for side, clip in sorted(found.items()))}"
-        for (kind, mark), found in sides.items()
-        if len(found) > 1
+        f"{kind} {value} is in {' and in '.join(f'{split} ({clip_id})' for split, clip_id in sorted(clip_ids.items()))}"
+        for (kind, value), clip_ids in splits.items()
+        if len(clip_ids) > 1
     ]
 
 
-def fingerprint(pictures: NDArray[np.uint8]) -> bytes | None:
-    """32 bytes that change little when a clip is encoded anew: in four frames, whether it gets brighter to the right.
+def fingerprint(frames: NDArray[np.uint8]) -> bytes | None:
+    """The difference hash of four frames, 32 bytes, which changes little when a clip is encoded again.
+
+    A bit says whether brightness rises from one cell of a 9x8 grid to its right neighbour.
 
     Args:
-        pictures: (T, H, W, 3) RGB, the clip's own frames without padding.
+        frames: (T, H, W, 3) RGB, the clip's own frames without padding.
 
     Returns:
-        The difference hash of each frame, 8x8 bits; None for a clip too flat to tell from others.
+        8x8 bits per frame; None for a clip with too little contrast.
     """
-    ticks = np.linspace(0, len(pictures) - 1, TICKS).astype(int)
+    ticks = np.linspace(0, len(frames) - 1, FRAMES).astype(int)
     grey = [
-        cv2.resize(cv2.cvtColor(pictures[tick], cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
+        cv2.resize(cv2.cvtColor(frames[tick], cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA)
         for tick in ticks
     ]
     small = np.stack(grey).astype(np.int16)
-    if np.ptp(small, axis=(1, 2)).min() < _FLAT:
+    if np.ptp(small, axis=(1, 2)).min() < _MIN_CONTRAST:
         return None
     return np.packbits(small[:, :, 1:] > small[:, :, :-1]).tobytes()
 
 
-def near(prints: Mapping[str, Mapping[str, bytes]]) -> tuple[int, list[tuple[str, str]]]:
-    """How many pairs of clips on different sides have almost the same fingerprint, and the first few of them."""
+def near_duplicates(fingerprints: Mapping[str, Mapping[str, bytes]]) -> NearDuplicates:
+    """Pairs of clips in different splits whose fingerprints differ in at most `MAX_DISTANCE` bits.
+
+    Args:
+        fingerprints: by split, then by clip_id.
+    """
     count = 0
-    pairs: list[tuple[str, str]] = []
-    for one, other in combinations(sorted(prints), 2):
-        if not prints[one] or not prints[other]:
+    examples: list[tuple[str, str]] = []
+    for one, other in combinations(sorted(fingerprints), 2):
+        if not fingerprints[one] or not fingerprints[other]:
             continue
-        ids, others = sorted(prints[one]), sorted(prints[other])
-        left, right = _bits(prints[one], ids), _bits(prints[other], others)
+        ids, others = sorted(fingerprints[one]), sorted(fingerprints[other])
+        left, right = _as_words(fingerprints[one], ids), _as_words(fingerprints[other], others)
         for begin in range(0, len(ids), _CHUNK):
             block = left[begin : begin + _CHUNK, None]
-            differ = np.bitwise_count(block[..., 0] ^ right[None, :, 0]).astype(np.int16)
-            for word in range(1, TICKS):
-                differ += np.bitwise_count(block[..., word] ^ right[None, :, word])
-            alike = np.argwhere(differ <= NEAR)
-            count += len(alike)
-            room = EXAMPLES - len(pairs)
-            pairs += [(ids[begin + row], others[column]) for row, column in alike[:room].tolist()]
-    return count, pairs
+            distance = np.bitwise_count(block[..., 0] ^ right[None, :, 0]).astype(np.int16)
+            for word in range(1, FRAMES):
+                distance += np.bitwise_count(block[..., word] ^ right[None, :, word])
+            pairs = np.argwhere(distance <= MAX_DISTANCE)
+            count += len(pairs)
+            room = MAX_EXAMPLES - len(examples)
+            examples += [(ids[begin + row], others[column]) for row, column in pairs[:room].tolist()]
+    return NearDuplicates(count, tuple(examples))
 
 
-def _bits(prints: Mapping[str, bytes], ids: Sequence[str]) -> NDArray[np.uint64]:
-    return np.frombuffer(b"".join(prints[clip_id] for clip_id in ids), np.uint64).reshape(-1, TICKS)
+def _as_words(fingerprints: Mapping[str, bytes], ids: Sequence[str]) -> NDArray[np.uint64]:
+    """One row per clip, one 64-bit word per frame."""
+    return np.frombuffer(b"".join(fingerprints[clip_id] for clip_id in ids), np.uint64).reshape(-1, FRAMES)
