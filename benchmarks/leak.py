@@ -5,22 +5,26 @@ masked patches truly cannot be seen, and 5-way 5-shot accuracy of the nearest cl
 """
 
 import argparse
-from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from benchmarks.measure import machine, table
 from training.clips import Clips
-from training.data.in_memory import Resident
-from training.engine.loop import Run, train
+from training.data.in_memory import InMemoryClips
+from training.engine.batches import reconstruction_loss
+from training.engine.checkpoints import Run
+from training.engine.loop import train
 from training.engine.statistics import mean_ci95
 from training.models import MAE, create_model
-from training.models.masking import random_mask
+from training.models.masking import Masking
+from training.models.preprocess import preprocess
+from training.models.spt import ShiftedPatchTokenization
 from training.params import Optimiser
 
 _SHAPE = {"num_frames": 8, "patch": 8, "depth": 3, "heads": 4}
-_RATIO, _STRIDE, _BATCH, _WAY, _SHOT = 0.8, 2, 16, 5, 5
+_STRIDE, _BATCH, _WAY, _SHOT = 2, 16, 5, 5
+_MASKING = Masking("random", 0.8)
 
 
 def main() -> None:
@@ -31,17 +35,17 @@ def main() -> None:
     arguments = parser.parse_args()
     clips = Clips()
     sides = [
-        Resident(clips, clips.select(split=side), frames=8, stride=_STRIDE, device=torch.device("cpu"))
+        InMemoryClips(clips, clips.select(split=side), frames=8, stride=_STRIDE, device=torch.device("cpu"))
         for side in ("train", "test")
     ]
     lines = []
     for blanked in (True, False):
         torch.manual_seed(0)
-        model = create_model("paper_small", **_SHAPE, spt_blank=blanked)
+        model = create_model("paper_small", **_SHAPE, spt_zero_masked=blanked)
         assert isinstance(model, MAE)
-        losses = train(
-            Run(f"leak/{blanked}", "", 0), model, _optimiser(arguments.steps), _loss(model, sides[0]), save=False
-        )
+        compute = reconstruction_loss(model, sides[0], _MASKING, _BATCH)
+        run = Run(f"leak/{blanked}", "", 0)
+        losses = train(run, model, _optimiser(arguments.steps), compute, save=False)["loss"]
         blind, accuracy = _judge(model, sides[1], arguments.episodes)
         name = "blanked before the shift" if blanked else "not blanked"
         lines.append([name, f"{sum(losses[-20:]) / 20:.4f}", f"{blind:.4f}", f"{accuracy[0]:.1%} ± {accuracy[1]:.1%}"])
@@ -50,29 +54,28 @@ def main() -> None:
 
 
 def _optimiser(steps: int) -> Optimiser:
-    return Optimiser(steps=steps, warmup=steps // 10, batch=_BATCH, lr=1e-3, weight_decay=0.005)
-
-
-def _loss(model: MAE, data: Resident) -> Callable[[Generator], Tensor]:
-    def loss(generator: Generator) -> Tensor:
-        index = torch.randint(len(data), (_BATCH,), generator=generator)
-        mask = random_mask(_BATCH, model.config.grid, _RATIO, generator)
-        found: Tensor = model(data.random(index, generator), mask).loss
-        return found
-
-    return loss
+    return Optimiser(
+        steps=steps,
+        warmup=steps // 10,
+        batch=_BATCH,
+        lr=1e-3,
+        weight_decay=0.005,
+        betas=(0.9, 0.95),
+        clip_norm=1.0,
+    )
 
 
 @torch.no_grad()
-def _judge(model: MAE, data: Resident, episodes: int) -> tuple[float, tuple[float, float]]:
+def _judge(model: MAE, data: InMemoryClips, episodes: int) -> tuple[float, tuple[float, float]]:
     """The loss on unseen classes with masked patches blanked, and few-shot accuracy of the latents with its interval."""
-    model.encoder.embed._blank = True  # type: ignore[assignment]  # whatever it was trained with
+    assert isinstance(model.encoder.embed, ShiftedPatchTokenization)
+    model.encoder.embed.zero_masked_patches = True  # whatever it was trained with
     model.eval()
     generator = Generator().manual_seed(0)
     losses, latents = [], []
-    for index in torch.arange(len(data)).split(32):
-        video = data.even(index, 0, 1)
-        losses.append(model(video, random_mask(len(index), model.config.grid, _RATIO, generator)).loss * len(index))
+    for index in data.batches(32):
+        video = preprocess(data.even_windows(index, 0, 1), model.config)
+        losses.append(model(video, _MASKING(len(index), model.config.grid, generator)).loss * len(index))
         latents.append(model.encode(video).mean(1))
     points = torch.nn.functional.normalize(torch.cat(latents), dim=1)
     members: dict[int, list[int]] = {}

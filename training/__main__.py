@@ -22,21 +22,21 @@ def parser() -> argparse.ArgumentParser:
         command.add_command(stages, module)
     latents = stages.add_parser(
         "export-latents",
-        help="what an encoder makes of every clip, to parquet or npy",
-        description="One latent a clip, by clip_id. By default of the autoencoder that `pretrain` has trained.",
+        help="one latent per clip from a trained encoder, to parquet or npy",
+        description="One latent per clip, by clip_id; by default from the autoencoder that `pretrain` has trained.",
     )
     latents.add_argument(
         "-o", "--out", type=Path, required=True, help=".parquet, or .npy with the ids in .json beside it"
     )
-    latents.add_argument("--model", help="a named model; with it, --weights")
+    latents.add_argument("--model", help="a named model; needs --weights")
     latents.add_argument("--weights", help="path or URL of a checkpoint: ours, MAE-ST's, VideoMAE's or Hugging Face's")
     latents.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override of the model's config"
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="value of a field of the model's config"
     )
     latents.add_argument("--layer", type=int, default=-1, help="output of this block, from 0; -1: the last, normalised")
-    latents.add_argument("--tokens", action="store_true", help="every token instead of their mean")
+    latents.add_argument("--tokens", action="store_true", help="all tokens instead of their mean")
     latents.add_argument("--stride", type=int, default=4, help="ticks between frames")
-    latents.add_argument("--split", choices=("train", "val", "test"), help="clips of this split alone")
+    latents.add_argument("--split", choices=("train", "val", "test"), help="clips of this split only")
     return top
 
 

@@ -1,31 +1,33 @@
-"""Clips by id, straight out of the shards: `Clips("manifests/shards.parquet")["k400-..."]` is a (100, 64, 64, 3) tensor.
+"""Clips by id, read from the shards: `Clips("manifests/shards.parquet")["k400-..."]` is a (100, 64, 64, 3) uint8 tensor.
 
-`shards.parquet` alone is enough: it says at which byte of which tar each filmstrip lies.
+A clip is stored as a filmstrip, an image with the frames one below the other; its width is the frame size S, and its height
+divided by S the number of ticks T. `shards.parquet` gives the byte range of every filmstrip in its shard.
 """
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-import pandas as pd
+import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from common.errors import WorkError
+from common.paths import MANIFESTS
 
-SIZE, TICKS = 64, 100
-cv2.setNumThreads(0)
+MANIFEST = MANIFESTS / "shards.parquet"
+cv2.setNumThreads(0)  # clips are decoded in parallel, each by one thread
 
 
 @dataclass(frozen=True)
 class Clip:
-    """A row of shards.parquet, as training needs it."""
+    """A row of shards.parquet, without what training does not use."""
 
     clip_id: str
     source: str
@@ -41,36 +43,47 @@ class Clip:
 
 
 class Clips:
-    """The clips of a shards manifest. Shard paths in it are relative to the folder above the manifest's.
+    """The clips of a shards manifest. Its shard paths are relative to the folder above the manifest's.
 
     Raises:
-        WorkError: the manifest is missing, or is no shards manifest.
+        WorkError: the manifest is missing or not a shards manifest.
     """
 
-    def __init__(self, manifest: str | Path = "manifests/shards.parquet") -> None:
+    def __init__(self, manifest: str | Path = MANIFEST) -> None:
         manifest = Path(manifest)
         try:
-            table = pd.read_parquet(manifest)
-            self.rows = tuple(_clip(row) for row in table.to_dict("records"))
+            self.rows = tuple(_clip(row) for row in pq.read_table(manifest).to_pylist())
         except FileNotFoundError:
-            raise WorkError(f"{manifest} is not here: run `make dataset`, which makes it") from None
-        except (OSError, ValueError, KeyError) as error:
-            raise WorkError(f"{manifest} is no shards manifest: {error}") from None
+            raise WorkError(f"{manifest} is not here: run `make dataset`, which writes it") from None
+        except KeyError as error:
+            raise WorkError(f"{manifest} is not a shards manifest: it has no column {error}") from None
+        except (OSError, ValueError) as error:
+            raise WorkError(f"{manifest} is not a shards manifest: {error}") from None
         self._by_id = {clip.clip_id: clip for clip in self.rows}
         self._root = manifest.resolve().parent.parent
-        self._open = lru_cache(maxsize=None)(self._open_shard)
+        self._open = cache(self._open_shard)
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, clip_id: str) -> Tensor:
-        """All frames of a clip, (100, 64, 64, 3) uint8 RGB.
+        """All frames of a clip, (T, S, S, 3) uint8 RGB.
 
         Raises:
             KeyError: there is no such clip.
-            WorkError: its shard is missing or damaged.
+            WorkError: its shard is missing or damaged, or its filmstrip has another shape than the first clip's.
         """
         return torch.from_numpy(self.frames(clip_id))
+
+    @property
+    def ticks(self) -> int:
+        """Frames of each clip, T."""
+        return self._shape[0]
+
+    @property
+    def size(self) -> int:
+        """Height and width of the frames in pixels, S."""
+        return self._shape[1]
 
     def select(self, *, split: str | None = None, source: str | None = None) -> tuple[Clip, ...]:
         """Clips of a class split (train or test) and of a source, in the manifest's order."""
@@ -78,68 +91,82 @@ class Clips:
         return tuple(clip for clip in chosen if source is None or clip.source == source)
 
     def frames(self, clip_id: str) -> NDArray[np.uint8]:
-        """As `clips[clip_id]`, as an array."""
-        clip = self._by_id[clip_id]
-        data = os.pread(self._open(clip.shard), clip.length, clip.offset)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if len(data) == clip.length else None
-        if image is None or image.shape != (TICKS * SIZE, SIZE, 3):
+        """The frames of `clips[clip_id]` as an array; raises the same errors."""
+        frames = self._decode(self._by_id[clip_id])
+        if frames.shape[:2] != self._shape:
             raise WorkError(
-                f"{clip.shard} holds no filmstrip of {clip_id} at byte {clip.offset}: `python -m pipeline verify` lists "
-                "the damage, `dvc repro -s -f shard` writes the shards again"
+                f"{clip_id} has {frames.shape[0]} frames of {frames.shape[1]} pixels, the first clip {self.ticks} of "
+                f"{self.size}: `dvc repro -s -f shard` writes the shards again"
             )
-        return image.reshape(TICKS, SIZE, SIZE, 3).astype(np.uint8, copy=False)
+        return frames
 
     def batch(self, clip_ids: Sequence[str], frames: int = 16, stride: int = 4, seed: int = 0) -> Tensor:
-        """One window of each clip, at a place drawn by `seed` within its valid frames: (B, frames, 64, 64, 3) uint8.
+        """A random window of each clip, within its valid frames where they suffice: (B, frames, S, S, 3) uint8.
 
         Raises:
+            KeyError: there is no such clip.
             ValueError: the window is longer than a clip.
+            WorkError: see `clips[clip_id]`.
         """
-        span = window_span(frames, stride)
+        span = window_span(frames, stride, self.ticks)
         generator = np.random.default_rng(seed)
         windows = []
         for clip_id in clip_ids:
-            room = max(0, self._by_id[clip_id].valid_frames - span)
-            start = int(generator.integers(room + 1))
+            last_start = max(0, self._by_id[clip_id].valid_frames - span)
+            start = int(generator.integers(last_start + 1))
             windows.append(self.frames(clip_id)[start : start + span : stride])
         return torch.from_numpy(np.stack(windows))
+
+    @cached_property
+    def _shape(self) -> tuple[int, int]:
+        """T and S, by the first clip's filmstrip."""
+        if not self.rows:
+            raise WorkError("the shards hold no clips: `python -m pipeline stats` counts what was lost, by reason")
+        ticks, size = self._decode(self.rows[0]).shape[:2]
+        return ticks, size
+
+    def _decode(self, clip: Clip) -> NDArray[np.uint8]:
+        data = os.pread(self._open(clip.shard), clip.length, clip.offset)
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if len(data) == clip.length else None
+        if image is None or image.shape[0] % image.shape[1]:
+            raise WorkError(
+                f"{clip.shard} holds no filmstrip of {clip.clip_id} at byte {clip.offset}: `python -m pipeline verify` "
+                "lists the damage, `dvc repro -s -f shard` writes the shards again"
+            )
+        size = image.shape[1]
+        frames: NDArray[np.uint8] = image.reshape(-1, size, size, 3).astype(np.uint8, copy=False)
+        return frames
 
     def _open_shard(self, shard: str) -> int:
         try:
             return os.open(self._root / shard, os.O_RDONLY)
         except FileNotFoundError:
-            raise WorkError(f"{shard} is not here: run `make dataset`, which makes it") from None
+            raise WorkError(f"{shard} is not here: run `make dataset`, which writes it") from None
 
 
-def window_span(frames: int, stride: int) -> int:
-    """Ticks from the first to the last frame of a window, both counted.
+def window_span(frames: int, stride: int, ticks: int) -> int:
+    """Ticks from the first to the last frame of a window, both included.
 
     Raises:
-        ValueError: a clip has not as many.
+        ValueError: the window is empty, or longer than a clip of `ticks`.
     """
     span = (frames - 1) * stride + 1
-    if frames < 1 or stride < 1 or span > TICKS:
-        raise ValueError(f"{frames} frames at stride {stride} span {span} ticks: a clip has {TICKS}")
+    if frames < 1 or stride < 1 or span > ticks:
+        raise ValueError(f"{frames} frames at stride {stride} span {span} ticks: a clip has {ticks}")
     return span
 
 
-def normalise(video: Tensor, mean: float = 0.45, std: float = 0.225) -> Tensor:
-    """(B, T, H, W, 3) uint8 -> (B, 3, T, H, W) float, standardised as MAE-ST does."""
-    return (video.permute(0, 4, 1, 2, 3).float() / 255 - mean) / std
-
-
-def _clip(row: dict[Any, Any]) -> Clip:
-    labels = row["tinyvirat_labels"]
+def _clip(row: dict[str, Any]) -> Clip:
     return Clip(
         clip_id=row["clip_id"],
         source=row["source"],
-        class_id=int(row["class_id"]),
+        class_id=row["class_id"],
         class_name=row["class_name"],
         split=row["split"],
         official_split=row["official_split"],
-        tinyvirat_labels=tuple(labels) if labels is not None and not isinstance(labels, float) else (),
-        valid_frames=int(row["valid_frames"]),
+        tinyvirat_labels=tuple(row["tinyvirat_labels"] or ()),
+        valid_frames=row["valid_frames"],
         shard=row["shard"],
-        offset=int(row["offset"]),
-        length=int(row["length"]),
+        offset=row["offset"],
+        length=row["length"],
     )

@@ -1,56 +1,144 @@
-"""evaluate: few-shot accuracy on the classes that training never saw, with 95% intervals over episodes."""
+"""evaluate: few-shot accuracy on the held-out classes, with 95% intervals over episodes."""
+
+from typing import TypedDict
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
+from torch.nn import functional as F
 
-from common.errors import WorkError
-from common.files import write_bytes, write_json
+from common.errors import ParamError
+from common.files import write_bytes
+from common.paths import PLOTS
 from training import params
 from training.clips import Clips
-from training.engine.loop import CHECKPOINTS, METRICS, PLOTS, pick_device
+from training.engine.checkpoints import load_finished
+from training.engine.device import pick_device
+from training.engine.metrics import write_metrics
+from training.engine.runs import stage3_run
+from training.engine.setup import build_autoencoder, load_autoencoder, load_windows
 from training.engine.statistics import mean_ci95
-from training.fewshot.episodes import EpisodeSampler
+from training.fewshot.episodes import Episodes, EpisodeSampler
+from training.fewshot.features import extract
 from training.fewshot.learner import FewShotLearner
-from training.models import load_pretrained
-from training.params import TrainingParams
-from training.stage3 import METHODS, checkpoint_of, class_numbers, features_of, learner
+from training.fewshot.methods import METHODS
 
-_BATCH = 20
-_SHOTS = {"5way_1shot": 1, "5way_5shot": 5}
+_BATCH = 20  # episodes
+_SHOTS = (1, 5)
+
+
+class FewShot(TypedDict):
+    """Accuracy after so many labelled clips per class."""
+
+    mean: float
+    ci95: float
+    episodes: int
+
+
+class Result(TypedDict):
+    """Accuracies of a method, by instance (from "1") and by shots ("5way_1shot")."""
+
+    instance_accuracy: dict[str, float]
+    instance_ci95: dict[str, float]
+    few_shot: dict[str, FewShot]
 
 
 def main() -> None:
-    """Read the shards and checkpoints/stage3/, write metrics/evaluate.json and plots/instances.tsv."""
+    """Read the shards, checkpoints/pretrain/ and checkpoints/stage3/; write metrics/evaluate.json and plots/instances.tsv."""
     settings = params.load()
+    way = settings.stage3.way
     clips = Clips()
     rows = clips.select(split="test")
-    classes = class_numbers(rows)
-    known = len({clip.class_id for clip in clips.select(split="train")})
-    instances = _instances(classes, settings)
+    classes = torch.tensor([clip.class_id for clip in rows])
+    instances = count_instances(classes, way, settings.stage3.instances)
+    sampler = EpisodeSampler(classes, way, instances)
+    episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
+    pretrained = load_autoencoder(settings, clips.size)
+    scratch = build_autoencoder(settings.pretrain, "pretrain", clips.size)
+    data = load_windows(clips, rows, pretrained.config, settings.pretrain, "pretrain")
     features = {
-        pretrained: features_of(clips, rows, settings, pretrained=pretrained, windows=1) for pretrained in (True, False)
+        autoencoder is pretrained: extract(autoencoder, data, windows=1, grid=settings.stage3.feature_grid)
+        for autoencoder in (pretrained, scratch)
     }
-    results = {}
+    training_classes = len({clip.class_id for clip in clips.select(split="train")})
+    results: dict[str, Result] = {}
     for method in METHODS:
-        model = learner(method, features[method.pretrained], settings.stage3, known).to(pick_device()).eval()
+        model = method.build(features[method.pretrained], training_classes, settings.stage3).to(pick_device()).eval()
         if method.trained:
-            load_pretrained(model, CHECKPOINTS / checkpoint_of(method) / "model.pt")
-        correct = _episodes(model, features[method.pretrained], classes, instances, settings)
-        results[method.name] = summarise(correct)
-    for pretrained, name in ((True, "nearest_mean_pretrained"), (False, "nearest_mean_scratch")):
-        correct = nearest_mean(features[pretrained][:, 0], classes, instances, settings)
-        results[name] = summarise(correct)
-    write_json(METRICS / "evaluate.json", {"classes": len(classes.unique()), "instances": instances} | results)
-    _write_curves(results)
-    _say(results)
+            load_finished(stage3_run(settings, method.name), model)
+        results[method.name] = summarise(run_episodes(model, features[method.pretrained][:, 0], episodes), way)
+    for name, chosen in (("nearest_mean_pretrained", True), ("nearest_mean_scratch", False)):
+        results[name] = summarise(nearest_mean(features[chosen][:, 0], episodes), way)
+    write_metrics("evaluate", {"classes": len(classes.unique()), "way": way, "instances": instances, **results})
+    write_curves(results)
+    print_summary(results)
 
 
-def summarise(correct: Tensor) -> dict[str, object]:
-    """From hits `(episodes, k)`, the share of right answers in each round, to accuracies with intervals."""
-    by_instance = [mean_ci95(column) for column in correct.unbind(1)]
-    few_shot = {
-        name: {"mean": by_instance[shots][0], "ci95": by_instance[shots][1], "episodes": len(correct)}
-        for name, shots in _SHOTS.items()
+def count_instances(classes: Tensor, way: int, wanted: int) -> int:
+    """Clips of a class in an episode: `wanted`, or as many as `way` of the classes (N,) have.
+
+    Raises:
+        ParamError: fewer than `way` classes have two clips.
+    """
+    counts = classes.bincount().sort(descending=True).values
+    usable = int((counts > 1).sum())
+    if usable < way:
+        raise ParamError(
+            f"params.yaml: stage3.way is {way}: only {usable} held-out classes have two clips or more; "
+            "lower it or raise split.held_out"
+        )
+    return min(wanted, int(counts[way - 1]))
+
+
+@torch.no_grad()
+def run_episodes(model: FewShotLearner, features: Tensor, episodes: Episodes) -> Tensor:
+    """Accuracy of a learner in each round of each episode, (episodes, rounds); features (N, times, F)."""
+    device = model.scale.device
+    hits = []
+    for clips, labels in zip(episodes.clips.split(_BATCH), episodes.labels.split(_BATCH), strict=True):
+        logits, _ = model(features[clips].to(device), labels.to(device))
+        hits.append((logits.argmax(-1).cpu() == labels).float().mean(2))
+    return torch.cat(hits)
+
+
+@torch.no_grad()
+def nearest_mean(features: Tensor, episodes: Episodes) -> Tensor:
+    """Accuracy of predicting the class whose clips of earlier rounds have the most similar mean feature.
+
+    Nothing but the encoder is trained. In the first round every class mean is zero, and label 0 is predicted.
+
+    Args:
+        features: (N, times, F); scaled to unit length here.
+        episodes: of these clips.
+
+    Returns:
+        (episodes, rounds)
+    """
+    vectors = F.normalize(features.float().flatten(1), dim=1)
+    way = episodes.labels.shape[2]
+    hits = []
+    for clips, labels in zip(episodes.clips, episodes.labels, strict=True):
+        sums = torch.zeros(way, vectors.shape[1])
+        by_round = []
+        for queries, truth in zip(vectors[clips], labels, strict=True):
+            by_round.append(((queries @ sums.T).argmax(1) == truth).float().mean())
+            sums.index_add_(0, truth, queries)
+        hits.append(torch.stack(by_round))
+    return torch.stack(hits)
+
+
+def summarise(hits: Tensor, way: int) -> Result:
+    """Accuracies with 95% intervals over episodes, from the accuracy in each round of each episode (episodes, rounds).
+
+    Round k measures the accuracy after k - 1 labelled clips per class, so round 2 is 1-shot and round 6 is 5-shot.
+    """
+    by_instance = [mean_ci95(column) for column in hits.unbind(1)]
+    few_shot: dict[str, FewShot] = {
+        f"{way}way_{shots}shot": {
+            "mean": by_instance[shots][0],
+            "ci95": by_instance[shots][1],
+            "episodes": len(hits),
+        }
+        for shots in _SHOTS
         if shots < len(by_instance)
     }
     return {
@@ -60,62 +148,20 @@ def summarise(correct: Tensor) -> dict[str, object]:
     }
 
 
-@torch.no_grad()
-def nearest_mean(features: Tensor, classes: Tensor, instances: int, settings: TrainingParams) -> Tensor:
-    """No memory and nothing learnt but the encoder: the class whose clips so far have the nearest mean feature."""
-    flat = torch.nn.functional.normalize(features.float().flatten(1), dim=1)
-    hits = []
-    sampler = EpisodeSampler(classes, settings.stage3.way, instances, settings.evaluate.seed)
-    for _ in range(settings.evaluate.episodes):
-        episode = sampler.rounds(1)
-        seen, slots = flat[episode.rows[0]], episode.slots[0]
-        means = torch.zeros(settings.stage3.way, flat.shape[1])
-        row = []
-        for clips, labels in zip(seen, slots, strict=True):
-            # Before the first labels all means are zero, all are equally near, and the first slot is the guess.
-            row.append(((clips @ means.T).argmax(1) == labels).float().mean())
-            means.index_add_(0, labels, clips)
-        hits.append(torch.stack(row))
-    return torch.stack(hits)
-
-
-@torch.no_grad()
-def _episodes(
-    model: FewShotLearner, features: Tensor, classes: Tensor, instances: int, settings: TrainingParams
-) -> Tensor:
-    sampler = EpisodeSampler(classes, settings.stage3.way, instances, settings.evaluate.seed)
-    hits: list[Tensor] = []
-    while len(hits) * _BATCH < settings.evaluate.episodes:
-        episodes = sampler.rounds(_BATCH)
-        slots = episodes.slots.to(pick_device())
-        logits, _ = model(features[episodes.rows, 0].to(pick_device()), slots)
-        hits.append((logits.argmax(-1) == slots).float().mean(2).cpu())
-    return torch.cat(hits)[: settings.evaluate.episodes]
-
-
-def _instances(classes: Tensor, settings: TrainingParams) -> int:
-    """Clips of a class in an episode: as many as asked, or as `way` test classes have."""
-    counts = classes.bincount().sort(descending=True).values
-    way = settings.stage3.way
-    if int((counts > 1).sum()) < way:
-        raise WorkError(
-            f"evaluate: fewer than {way} held-out classes have two clips: lower stage3.way or split.held_out"
-        )
-    return min(settings.stage3.instances, int(counts[way - 1]))
-
-
-def _write_curves(results: dict[str, dict]) -> None:
+def write_curves(results: dict[str, Result]) -> None:
+    """Write plots/instances.tsv: accuracy by method and instance."""
     lines = ["method\tinstance\taccuracy"]
     for name, result in results.items():
         lines += [f"{name}\t{number}\t{accuracy:.4f}" for number, accuracy in result["instance_accuracy"].items()]
     write_bytes(PLOTS / "instances.tsv", ("\n".join(lines) + "\n").encode())
 
 
-def _say(results: dict[str, dict]) -> None:
+def print_summary(results: dict[str, Result]) -> None:
+    """Print each method's accuracy at the first and the last instance."""
     for name, result in results.items():
         accuracy = result["instance_accuracy"]
         last = max(accuracy, key=int)
         print(
             f"evaluate: {name:<24} instance 1 {accuracy['1']:6.1%}   instance {last} {accuracy[last]:6.1%} "
-            f"+- {result['instance_ci95'][last]:.1%}"
+            f"± {result['instance_ci95'][last]:.1%}"
         )

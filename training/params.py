@@ -1,15 +1,12 @@
-"""The sections of params.yaml that shape the experiments; params.yaml itself explains each value and where it comes from."""
+"""The sections of params.yaml that shape the experiments; params.yaml explains each value and gives its source."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from common.params import Count, Positive, Range, read
+from common.params import Count, Fraction, Positive, Range, read
 from common.sections import SECTIONS
-from training.clips import window_span
 
-Rate = Annotated[float, Range(0.0, 10.0)]
-Share = Annotated[float, Range(0.0, 1.0)]
-T = TypeVar("T")
+Scale = Annotated[float, Range(0.0, 1000.0)]
 
 
 @dataclass(frozen=True)
@@ -19,23 +16,36 @@ class Optimiser:
     steps: Positive
     warmup: Count
     batch: Positive
-    lr: Rate
-    weight_decay: Share
+    lr: Annotated[float, Range(0.0, 10.0)]
+    weight_decay: Fraction
+    betas: tuple[Fraction, ...]
+    clip_norm: Annotated[float, Range(1e-6)]
+
+    def __post_init__(self) -> None:
+        if len(self.betas) != 2 or max(self.betas) >= 1:
+            raise ValueError(f"betas is {list(self.betas)}: must be two numbers from 0 to below 1")
 
 
 @dataclass(frozen=True)
-class Pretrain:
+class Autoencoder:
+    """A masked autoencoder, the windows that it takes and how they are masked."""
+
     model: str
     overrides: dict[str, Any]
     stride: Positive
     masking: Literal["random", "tube", "frame"]
     ratio: Annotated[float, Range(0.01, 0.99)]
-    optimiser: Optimiser
+    decoder_ratio: float | None
     seed: Count
 
     def __post_init__(self) -> None:
-        if isinstance(self.overrides.get("num_frames"), int):
-            window_span(self.overrides["num_frames"], self.stride)
+        if self.decoder_ratio not in (None, 0.25, 0.5, 0.75):
+            raise ValueError(f"decoder_ratio is {self.decoder_ratio}: must be 0.25, 0.5, 0.75 or null")
+
+
+@dataclass(frozen=True)
+class Pretrain(Autoencoder):
+    optimiser: Optimiser
 
 
 @dataclass(frozen=True)
@@ -45,15 +55,16 @@ class Stage1:
 
 
 @dataclass(frozen=True)
-class Stage2:
-    model: str
-    overrides: dict[str, Any]
-    stride: Positive
+class Stage2(Autoencoder):
     pretrain: Optimiser
     finetune: Optimiser
-    ratio: Annotated[float, Range(0.01, 0.99)]
-    label_smoothing: Share
-    seed: Count
+    label_smoothing: Fraction
+
+
+@dataclass(frozen=True)
+class Adapter:
+    width: Positive
+    hidden: Positive
 
 
 @dataclass(frozen=True)
@@ -62,7 +73,12 @@ class Memory:
     width: Positive
     controller: Positive
     heads: Positive
-    decay: Share
+    decay: Fraction
+    key_strength: Scale
+
+    def __post_init__(self) -> None:
+        if self.heads > self.rows:
+            raise ValueError(f"heads is {self.heads}: must be at most rows, {self.rows}")
 
 
 @dataclass(frozen=True)
@@ -70,8 +86,12 @@ class Stage3:
     way: Annotated[int, Range(2, 100)]
     instances: Annotated[int, Range(2, 100)]
     windows: Positive
+    feature_grid: Positive
+    adapter: Adapter
     embedding: Positive
+    embedding_scale: Scale
     class_loss: Annotated[float, Range(0.0, 100.0)]
+    class_scale: Scale
     memory: Memory
     optimiser: Optimiser
     seed: Count
@@ -83,12 +103,9 @@ class Evaluate:
     seed: Count
 
 
-KINDS = {"pretrain": Pretrain, "stage1": Stage1, "stage2": Stage2, "stage3": Stage3, "evaluate": Evaluate}
-
-
 @dataclass(frozen=True)
 class TrainingParams:
-    """Everything in params.yaml that training obeys, checked as a whole."""
+    """All sections that the training stages use."""
 
     pretrain: Pretrain
     stage1: Stage1
@@ -103,5 +120,11 @@ def load() -> TrainingParams:
     Raises:
         ParamError: naming the key, the value and what is allowed.
     """
-    raw = read(SECTIONS)
-    return TrainingParams(**{name: raw.section(name, kind) for name, kind in KINDS.items()})
+    file = read(SECTIONS)
+    return TrainingParams(
+        pretrain=file.section("pretrain", Pretrain),
+        stage1=file.section("stage1", Stage1),
+        stage2=file.section("stage2", Stage2),
+        stage3=file.section("stage3", Stage3),
+        evaluate=file.section("evaluate", Evaluate),
+    )

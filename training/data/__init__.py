@@ -1,1 +1,1 @@
-"""Clips as tensors on the training device."""
+"""Clips as tensors."""

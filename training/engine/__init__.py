@@ -1,1 +1,1 @@
-"""The training loop, its checkpoints, and statistics of what it measures."""
+"""The training loop, its batches and checkpoints, and the statistics of results."""

@@ -1,1 +1,1 @@
-"""Few-shot learning: episodes, embeddings, and the learners that run on them."""
+"""Few-shot learning: episodes, clip embeddings, and the memories that learn within an episode."""

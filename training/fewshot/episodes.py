@@ -1,10 +1,10 @@
-"""Class episodes for few-shot learning. Knows clips only as row numbers, and nothing of models.
+"""Class episodes for few-shot learning.
 
-Every episode draws its own classes, its own clips and its own assignment of classes to label slots, so that nothing
-but the episode itself tells which slot a class has.
+An episode has `shots` rounds; each round shows one clip of each of `way` classes. Classes, clips, their order within a round
+and the episode label of each class (0 to way - 1) are drawn anew for every episode, so that a clip's episode label can only
+be known from earlier rounds.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,17 +13,25 @@ from torch import Generator, Tensor
 
 @dataclass(frozen=True)
 class Episodes:
-    """A batch of episodes: which clip is shown at each step, and its label slot; `(B, S)`, or in rounds `(B, k, way)`."""
+    """A batch of episodes.
 
-    rows: Tensor
-    slots: Tensor
+    Args:
+        clips: positions of clips, (B, shots, way).
+        labels: their episode labels, (B, shots, way).
+    """
+
+    clips: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.clips)
 
 
 class EpisodeSampler:
-    """Draws episodes from clips with known classes.
+    """Draws episodes from clips whose classes are known.
 
     Args:
-        classes: class of each row, `(N,)`.
+        classes: class of each clip, (N,).
         way: classes in an episode.
         shots: clips of each class in an episode; classes with fewer clips are left out.
 
@@ -31,51 +39,25 @@ class EpisodeSampler:
         ValueError: fewer than `way` classes have `shots` clips.
     """
 
-    def __init__(self, classes: Tensor, way: int, shots: int, seed: int) -> None:
+    def __init__(self, classes: Tensor, way: int, shots: int) -> None:
         by_class = [(classes == number).nonzero()[:, 0] for number in classes.unique()]
-        self._by_class = [rows for rows in by_class if len(rows) >= shots]
+        self._by_class = [clips for clips in by_class if len(clips) >= shots]
         if len(self._by_class) < way:
-            raise ValueError(
-                f"{len(self._by_class)} classes have {shots} clips or more: too few for {way}-way episodes"
-            )
+            raise ValueError(f"{way}-way episodes of {shots} clips a class: {len(self._by_class)} classes have as many")
         self._way, self._shots = way, shots
-        self._generator = Generator().manual_seed(seed)
 
-    def use(self, generator: Generator) -> None:
-        """Draw from a generator of the caller's from now on."""
-        self._generator = generator
+    def draw(self, number: int, generator: Generator) -> Episodes:
+        """Draw `number` episodes."""
+        drawn = [self._draw_one(generator) for _ in range(number)]
+        return Episodes(torch.stack([clips for clips, _ in drawn]), torch.stack([labels for _, labels in drawn]))
 
-    def sequences(self, batch: int) -> Episodes:
-        """Episodes as one shuffled sequence of `way * shots` clips (Santoro et al. 2016)."""
-        drawn = [self._sequence() for _ in range(batch)]
-        return _stack(drawn)
-
-    def rounds(self, batch: int) -> Episodes:
-        """Episodes in rounds of one clip of every class: `rows` and `slots` are `(B, shots, way)`."""
-        drawn = []
-        for _ in range(batch):
-            rows, slots = self._draw()
-            order = torch.rand(self._shots, self._way, generator=self._generator).argsort(1)
-            drawn.append((rows.T.gather(1, order), slots.T.gather(1, order)))
-        return _stack(drawn)
-
-    def _sequence(self) -> tuple[Tensor, Tensor]:
-        return self._shuffled(*self._draw())
-
-    def _draw(self) -> tuple[Tensor, Tensor]:
-        """Rows and slots `(way, shots)`; the order in which classes are drawn is their order of slots."""
-        chosen = torch.randperm(len(self._by_class), generator=self._generator)[: self._way]
-        rows = []
+    def _draw_one(self, generator: Generator) -> tuple[Tensor, Tensor]:
+        """Clips and episode labels, each (shots, way)."""
+        chosen = torch.randperm(len(self._by_class), generator=generator)[: self._way]
+        clips = []
         for number in chosen.tolist():
             members = self._by_class[number]
-            rows.append(members[torch.randperm(len(members), generator=self._generator)[: self._shots]])
-        slots = torch.arange(self._way)[:, None].expand(-1, self._shots)
-        return torch.stack(rows), slots
-
-    def _shuffled(self, rows: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
-        order = torch.randperm(rows.numel(), generator=self._generator)
-        return rows.flatten()[order], slots.flatten()[order]
-
-
-def _stack(drawn: Sequence[tuple[Tensor, Tensor]]) -> Episodes:
-    return Episodes(torch.stack([rows for rows, _ in drawn]), torch.stack([slots for _, slots in drawn]))
+            clips.append(members[torch.randperm(len(members), generator=generator)[: self._shots]])
+        # In each round the classes come in another order; the order in which they were chosen gives their labels.
+        labels = torch.rand(self._shots, self._way, generator=generator).argsort(1)
+        return torch.stack(clips, 1).gather(1, labels), labels

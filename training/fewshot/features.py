@@ -1,54 +1,55 @@
-"""What the few-shot stages see of a clip: how the tokens of the frozen encoder change over time."""
+"""Clip features for few-shot learning: how the tokens of a frozen encoder change over a window."""
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.data.in_memory import Resident
+from training.data.in_memory import InMemoryClips
 from training.models import MAE
+from training.models.preprocess import preprocess
 
 _BATCH = 32
-_GRID = 4  # places along each side that are kept
+_EPS = 1e-6
 
 
 @torch.no_grad()
-def extract(model: MAE, data: Resident, windows: int) -> Tensor:
-    """Features of `windows` windows of every clip, `(clips, windows, times, 16 * D)`, half precision, on the host.
+def extract(model: MAE, data: InMemoryClips, *, windows: int, grid: int) -> Tensor:
+    """Features of evenly spread windows of every clip.
 
-    Tokens are averaged over a 4x4 grid of places, and a clip's mean over time is taken away: what stays the same (the
-    scene, the clothes) says nothing of the action.
+    The tokens of each time patch are averaged to at most `grid` x `grid` places. From these the mean over time is
+    subtracted, which removes the static scene, and each window is scaled to unit deviation.
+
+    Args:
+        model: the autoencoder whose encoder is used, on the data's device.
+        data: the clips.
+        windows: windows of each clip.
+        grid: places along each side that are kept.
+
+    Returns:
+        (clips, windows, time patches, grid * grid * D) half precision, on the host.
     """
     model.eval()
-    grid = model.config.grid
-    side = round(grid.places**0.5)
-    out = []
-    for index in tqdm(torch.arange(len(data)).split(_BATCH), desc="encode", unit="batch", disable=None):
+    found = []
+    total = -(-len(data) // _BATCH)
+    for index in tqdm(data.batches(_BATCH), total=total, desc="encode clips", unit="batch", disable=None):
         views = []
         for number in range(windows):
-            tokens = model.encode(data.even(index, number, windows)).float()
-            maps = tokens.reshape(len(index) * grid.times, side, side, -1).permute(0, 3, 1, 2)
-            pooled = F.adaptive_avg_pool2d(maps, min(_GRID, side)).reshape(len(index), grid.times, -1)
-            change = pooled - pooled.mean(1, keepdim=True)
-            views.append((change / (change.std((1, 2), keepdim=True) + 1e-6)).half().cpu())
-        out.append(torch.stack(views, 1))
-    return torch.cat(out)
+            video = preprocess(data.even_windows(index, number, windows), model.config)
+            views.append(temporal_change(_pool(model.encode(video).float(), model, grid)).half().cpu())
+        found.append(torch.stack(views, 1))
+    return torch.cat(found)
 
 
-class TemporalAdapter(nn.Module):
-    """Features `(B, times, F)` -> embeddings `(B, E)` of unit length: a look at each moment, then at how they follow."""
+def temporal_change(features: Tensor) -> Tensor:
+    """(B, times, F) less its mean over time, then divided by the deviation over time and features of each window."""
+    change = features - features.mean(1, keepdim=True)
+    return change / (change.std((1, 2), keepdim=True) + _EPS)
 
-    def __init__(self, features: int, times: int, embedding: int, width: int = 128) -> None:
-        super().__init__()
-        self.moment = nn.Sequential(nn.Linear(features, width), nn.GELU())
-        self.over_time = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(2))
-        self.out = nn.Sequential(
-            nn.LayerNorm(times * width), nn.Linear(times * width, 256), nn.GELU(), nn.Linear(256, embedding)
-        )
 
-    def forward(self, features: Tensor) -> Tensor:
-        """One embedding a clip."""
-        moments = self.moment(features.float()).transpose(1, 2)
-        for layer in self.over_time:
-            moments = moments + F.gelu(layer(moments))
-        return F.normalize(self.out(moments.flatten(1)), dim=1)
+def _pool(tokens: Tensor, model: MAE, grid: int) -> Tensor:
+    """Tokens (B, N, D) averaged over places -> (B, time patches, grid * grid * D)."""
+    patches = model.config.grid
+    maps = tokens.reshape(-1, patches.side, patches.side, tokens.shape[2]).permute(0, 3, 1, 2)
+    pooled = F.adaptive_avg_pool2d(maps, min(grid, patches.side))
+    return pooled.reshape(len(tokens), patches.time_patches, -1)

@@ -1,66 +1,81 @@
-"""A few-shot learner: embed each clip, answer from memory what it is, then be told and remember.
+"""A few-shot learner: embed each clip, predict its episode label from memory, then write it with its label to memory.
 
-An episode goes in rounds; each round shows one clip of every class. All of a round's clips are answered from what the
-earlier rounds left in memory, and only then are their labels told. So the first round can only be answered by chance
-(labels are shuffled, and none has been told), and round k measures the accuracy after k - 1 labelled clips a class.
+The clips of a round are predicted from the memory that earlier rounds have left, and only then written. So predictions of
+the first round are at chance, and those of round k measure accuracy after k - 1 labelled clips per class.
 """
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.fewshot.features import TemporalAdapter
-from training.fewshot.lstm import LSTMCore
+from training.fewshot.adapter import TemporalAdapter
+from training.fewshot.lstm import LSTMMemory
 from training.fewshot.mann import MANN
-from training.params import Memory
+from training.fewshot.memory import SequenceMemory
+from training.params import Stage3
 
 
 class FewShotLearner(nn.Module):
-    """Features of an episode `(B, rounds, way, times, F)` and its slots `(B, rounds, way)` -> logits `(B, rounds, way, way)`."""
+    """Features and episode labels of a batch of episodes -> logits of every clip.
 
-    def __init__(
-        self, features: int, times: int, way: int, embedding: int, memory: Memory | None, classes: int
-    ) -> None:
+    Args:
+        features: values of a clip's features at each time patch.
+        times: time patches.
+        classes: training classes, for `class_loss`.
+        settings: of the network.
+        external_memory: a memory-augmented network; else an LSTM.
+    """
+
+    def __init__(self, features: int, times: int, classes: int, settings: Stage3, *, external_memory: bool) -> None:
         super().__init__()
-        self.way = way
-        self.adapter = TemporalAdapter(features, times, embedding)
-        self.scale = nn.Parameter(torch.tensor(4.0))  # unit vectors are faint beside labels
-        self.class_head = nn.Linear(embedding, classes, bias=False)  # names the training classes; training only
-        inputs = embedding + way
-        self.core: Any  # MANN or LSTMCore: both step from a state of their own kind to the next
-        if memory is None:
-            self.core = LSTMCore(inputs, way)
-        else:
-            self.core = MANN(
+        adapter, memory = settings.adapter, settings.memory
+        self.way, self.class_scale = settings.way, settings.class_scale
+        self.adapter = TemporalAdapter(features, times, settings.embedding, width=adapter.width, hidden=adapter.hidden)
+        self.scale = nn.Parameter(torch.tensor(settings.embedding_scale))
+        self.class_head = nn.Linear(settings.embedding, classes, bias=False)
+        inputs = settings.embedding + settings.way
+        self.memory: SequenceMemory
+        if external_memory:
+            self.memory = MANN(
                 inputs,
-                way,
+                settings.way,
                 rows=memory.rows,
                 width=memory.width,
                 controller=memory.controller,
                 heads=memory.heads,
                 decay=memory.decay,
+                key_strength=memory.key_strength,
             )
+        else:
+            self.memory = LSTMMemory(inputs, settings.way, controller=memory.controller)
 
     def class_loss(self, embedded: Tensor, classes: Tensor) -> Tensor:
-        """Cross entropy of embeddings `(n, E)` against training classes `(n,)`, by cosine."""
+        """Cross entropy of embeddings (n, E) against training classes (n,), by scaled cosine similarity."""
         cosine = embedded @ F.normalize(self.class_head.weight, dim=1).T
-        return F.cross_entropy(16 * cosine, classes)
+        return F.cross_entropy(self.class_scale * cosine, classes)
 
-    def forward(self, features: Tensor, slots: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of every answer, and the embeddings `(B, rounds, way, E)` that they were made from."""
-        batch, rounds, way = slots.shape
+    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Run the episodes round by round.
+
+        Args:
+            features: (B, rounds, way, times, F).
+            labels: episode labels, (B, rounds, way).
+
+        Returns:
+            Logits (B, rounds, way, way), and the clips' embeddings (B, rounds, way, E).
+        """
+        batch, rounds, way = labels.shape
         embedded = self.adapter(features.flatten(0, 2)).unflatten(0, (batch, rounds, way))
-        seen = self.scale * embedded
-        labels = F.one_hot(slots, self.way).to(seen.dtype)
-        state = self.core.initial_state(batch)
-        answers = []
+        inputs = self.scale * embedded
+        support = torch.cat([inputs, F.one_hot(labels, self.way).to(inputs.dtype)], 3)
+        queries = torch.cat([inputs, torch.zeros_like(support[..., -self.way :])], 3)
+        state = self.memory.initial_state(batch)
+        logits = []
         for number in range(rounds):
-            # Every clip of the round is asked of its own copy of the state, so no question leaves a trace.
-            questions = torch.cat([seen[:, number], torch.zeros_like(labels[:, number])], 2).flatten(0, 1)
-            copies = type(state)(*(part.repeat_interleave(way, 0) for part in state))
-            answers.append(self.core.step(questions, copies)[0].unflatten(0, (batch, way)))
+            # Each query gets its own copy of the state and its next state is dropped: queries do not affect each other.
+            copies = tuple(part.repeat_interleave(way, 0) for part in state)
+            answers, _ = self.memory(queries[:, number].flatten(0, 1), copies)
+            logits.append(answers.unflatten(0, (batch, way)))
             for clip in range(way):
-                _, state = self.core.step(torch.cat([seen[:, number, clip], labels[:, number, clip]], 1), state)
-        return torch.stack(answers, 1), embedded
+                _, state = self.memory(support[:, number, clip], state)
+        return torch.stack(logits, 1), embedded

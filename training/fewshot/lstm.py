@@ -1,9 +1,10 @@
-"""The baseline without external memory: two stacked LSTMs over the same episodes, as in the authors' own code."""
+"""The baseline without external memory: two stacked LSTMs, as in the paper's published code."""
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
+
+from training.fewshot.memory import SequenceMemory, State
 
 
 class LSTMState(NamedTuple):
@@ -15,10 +16,10 @@ class LSTMState(NamedTuple):
     upper_cell: Tensor
 
 
-class LSTMCore(nn.Module):
-    """One step at a time: `(B, inputs)` -> logits `(B, classes)` and the next state."""
+class LSTMMemory(SequenceMemory):
+    """Two LSTM cells of `controller` units, and a linear layer from the upper one to the logits."""
 
-    def __init__(self, inputs: int, classes: int, *, controller: int = 200) -> None:
+    def __init__(self, inputs: int, classes: int, *, controller: int) -> None:
         super().__init__()
         self.lower = nn.LSTMCell(inputs, controller)
         self.upper = nn.LSTMCell(controller, controller)
@@ -29,16 +30,9 @@ class LSTMCore(nn.Module):
         zero = self.output.weight.new_zeros(batch, self.output.in_features)
         return LSTMState(zero, zero, zero, zero)
 
-    def step(self, inputs: Tensor, state: LSTMState) -> tuple[Tensor, LSTMState]:
-        """Take one input."""
-        hidden, cell = self.lower(inputs, (state.hidden, state.cell))
-        upper_hidden, upper_cell = self.upper(hidden, (state.upper_hidden, state.upper_cell))
+    def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, LSTMState]:
+        """One step: inputs (B, inputs) -> logits (B, classes) and the next state."""
+        before = LSTMState(*state)
+        hidden, cell = self.lower(inputs, (before.hidden, before.cell))
+        upper_hidden, upper_cell = self.upper(hidden, (before.upper_hidden, before.upper_cell))
         return self.output(upper_hidden), LSTMState(hidden, cell, upper_hidden, upper_cell)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """A whole sequence `(B, S, inputs)` -> logits `(B, S, classes)`."""
-        state, logits = self.initial_state(len(inputs)), []
-        for instance in inputs.unbind(1):
-            out, state = self.step(instance, state)
-            logits.append(out)
-        return torch.stack(logits, 1)

@@ -1,1 +1,1 @@
-"""Commands that read what training wrote: the results page, exported latents. Nothing imports them."""
+"""Commands beside the stages: the results page and exported latents. Nothing imports them."""

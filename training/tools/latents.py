@@ -68,20 +68,21 @@ def main(
         raise WorkError(f"no clips in split {split!r}" if split else "no clips in manifests/shards.parquet")
     shape = (len(rows), config.dim) if pool == "mean" else (len(rows), config.grid.tokens, config.dim)
     ids = [row.clip_id for row in rows]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out.with_suffix(".npy")) as temporary:
+    with replacing(out) as temporary:
+        array = temporary.with_suffix(".npy")
         # Mapped to disk: the token grids of a full dataset do not fit into memory.
-        latents = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
+        latents = np.lib.format.open_memmap(array, mode="w+", dtype=np.float32, shape=shape)
         for first in tqdm(range(0, len(rows), _BATCH), desc="latents", unit="batch", disable=None):
             batch = rows[first : first + _BATCH]
             frames = torch.from_numpy(np.stack([_window(clips, row, config.num_frames, stride) for row in batch]))
             video = preprocess(frames.to(pick_device()), config)
             latents[first : first + _BATCH] = _encode(network, video, layer, pool).cpu().numpy()
         latents.flush()
+        if out.suffix == ".parquet":
+            _write_parquet(temporary, ids, latents)
+            array.unlink()
     if out.suffix == ".npy":
         write_json(out.with_suffix(".json"), {"clip_id": ids})
-    else:
-        _to_parquet(out, ids)
     print(f"{out}: {len(ids):,} clips, {' x '.join(map(str, shape[1:]))} values each")
 
 
@@ -102,9 +103,12 @@ def run(arguments: argparse.Namespace) -> None:
         overrides = {"image_size": Clips().size} | settings.overrides
     for item in arguments.set:
         name, equals, value = item.partition("=")
+        try:
+            overrides[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
         if not equals:
-            raise ParamError(f"--set {item}: must be KEY=VALUE")
-        overrides[name] = yaml.safe_load(value)
+            raise ParamError(f"--set {item}: must be KEY=VALUE, the value in YAML")
     main(
         arguments.out,
         model=model,
@@ -129,15 +133,11 @@ def _encode(network: MAE | Classifier, video: Tensor, layer: int, pool: str) -> 
     if layer == -1:
         tokens = network.encode(video)
     else:
-        tokens = encoder.layers(video)[layer + 1]
+        tokens = encoder.hidden_states(video)[layer + 1]
         tokens = tokens[:, 1:] if encoder.class_token is not None else tokens
     return (tokens.mean(1) if pool == "mean" else tokens).float()
 
 
-def _to_parquet(out: Path, ids: list[str]) -> None:
-    """Replace the `.npy` file beside `out` by `out`."""
-    values = np.load(out.with_suffix(".npy"))
-    latents = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1])
-    with replacing(out) as temporary:
-        pq.write_table(pa.table({"clip_id": ids, "latent": latents}), temporary, compression="zstd")
-    out.with_suffix(".npy").unlink()
+def _write_parquet(path: Path, ids: list[str], latents: NDArray[np.float32]) -> None:
+    column = pa.FixedSizeListArray.from_arrays(pa.array(latents.ravel()), latents.shape[1])
+    pq.write_table(pa.table({"clip_id": ids, "latent": column}), path, compression="zstd")

@@ -1,0 +1,198 @@
+"""Checkpoints of training runs: everything that a stopped run needs to continue, and the weights of a finished one."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import AdamW
+
+from common.errors import WorkError
+from common.files import replacing
+from common.paths import CHECKPOINTS
+from training.clips import MANIFEST
+from training.models.pretrained import FORMAT, read_checkpoint
+
+History = dict[str, list[float]]
+"""One list per measured quantity, `loss` among them, with one value per step."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training run.
+
+    Args:
+        name: of its checkpoint's folder and of its loss curve; may contain slashes.
+        fingerprint: digest of everything that shapes the weights; checkpoints with another one are not resumed.
+        seed: of the weights' initialisation, of batches, windows, masks and dropout.
+    """
+
+    name: str
+    fingerprint: str
+    seed: int
+
+    @property
+    def path(self) -> Path:
+        """The run's checkpoint."""
+        return checkpoint_path(self.name)
+
+
+def checkpoint_path(name: str) -> Path:
+    """The checkpoint of the run `name`."""
+    return CHECKPOINTS / name / "model.pt"
+
+
+def fingerprint(*parts: Any) -> str:
+    """Digest of JSON-like values and dataclasses."""
+    plain = [asdict(part) if is_dataclass(part) and not isinstance(part, type) else part for part in parts]
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def data_fingerprint(manifest: Path = MANIFEST) -> str:
+    """Digest of the shards manifest, which holds the place and size of every filmstrip.
+
+    Raises:
+        WorkError: the manifest is missing.
+    """
+    try:
+        return hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
+    except FileNotFoundError:
+        raise WorkError(f"{manifest} is not here: run `make dataset`, which writes it") from None
+
+
+def save(run: Run, model: nn.Module, optimiser: AdamW, generator: Generator, history: History, *, done: bool) -> None:
+    """Write the run's checkpoint, atomically. `load_pretrained` reads its weights as well."""
+    state = {
+        "format": FORMAT,
+        "fingerprint": run.fingerprint,
+        "done": done,
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "generator": generator.get_state(),
+        "global_generator": torch.get_rng_state(),
+        "history": history,
+    }
+    with replacing(run.path) as temporary:
+        torch.save(state, temporary)
+
+
+def resume(run: Run, model: nn.Module, optimiser: AdamW, generator: Generator) -> History:
+    """Load the run's checkpoint into `model`, `optimiser`, `generator` and torch's global generator; return its history.
+
+    The whole checkpoint is checked first. If there is none, or it is damaged or of another run, nothing is changed, and the
+    history is empty.
+    """
+    if not run.path.exists():
+        return {}
+    try:
+        state = read_checkpoint(run.path)
+    except WorkError as error:
+        print(f"{run.name}: {error}; starting over")
+        return {}
+    if state.get("fingerprint") != run.fingerprint:
+        print(f"{run.name}: {run.path} is of other params, data or code; starting over")
+        return {}
+    if not _is_complete(state, model, optimiser, generator):
+        print(f"{run.name}: {run.path} is not a checkpoint of this run; starting over")
+        return {}
+    model.load_state_dict(state["model"])
+    optimiser.load_state_dict(state["optimiser"])
+    generator.set_state(state["generator"])
+    torch.set_rng_state(state["global_generator"])
+    history: History = state["history"]
+    return history
+
+
+def load_finished(run: Run, model: nn.Module) -> None:
+    """Load the weights that a finished run has trained into `model`.
+
+    Raises:
+        WorkError: the checkpoint is missing, damaged, of other params, data or code, or of a run that has not finished.
+    """
+    state = read_checkpoint(run.path)
+    command = f"run `python -m training {run.name.partition('/')[0]}` first"
+    if state.get("fingerprint") != run.fingerprint:
+        raise WorkError(f"{run.path} is of other params, data or code: {command}")
+    if not _same_structure(state.get("model"), model.state_dict()):
+        raise WorkError(f"{run.path} does not fit the model: {command}")
+    if state.get("done") is not True:
+        raise WorkError(f"{run.path} is of a run that has not finished: {command}")
+    model.load_state_dict(state["model"])
+
+
+def _is_complete(state: dict[str, Any], model: nn.Module, optimiser: AdamW, generator: Generator) -> bool:
+    """True if every part of a checkpoint can be loaded."""
+    expected = {
+        "format": FORMAT,
+        "fingerprint": "",
+        "done": True,
+        "model": model.state_dict(),
+        "generator": generator.get_state(),
+        "global_generator": torch.get_rng_state(),
+    }
+    return (
+        set(state) == {*expected, "optimiser", "history"}
+        and _same_structure({key: state[key] for key in expected}, expected)
+        and _is_optimiser_state(state["optimiser"], optimiser)
+        and _is_history(state["history"])
+        and all(_is_generator_state(state[key]) for key in ("generator", "global_generator"))
+    )
+
+
+def _same_structure(value: object, expected: object) -> bool:
+    """True if both have the same types, keys, lengths, tensor shapes and dtypes."""
+    if isinstance(expected, Tensor):
+        return isinstance(value, Tensor) and (value.shape, value.dtype) == (expected.shape, expected.dtype)
+    if isinstance(expected, dict):
+        return (
+            isinstance(value, dict)
+            and value.keys() == expected.keys()
+            and all(_same_structure(value[key], item) for key, item in expected.items())
+        )
+    if isinstance(expected, list | tuple):
+        return (
+            isinstance(value, type(expected))
+            and len(value) == len(expected)
+            and all(_same_structure(*pair) for pair in zip(value, expected, strict=True))
+        )
+    return type(value) is type(expected)
+
+
+def _is_optimiser_state(value: object, optimiser: AdamW) -> bool:
+    if not isinstance(value, dict) or value.keys() != {"state", "param_groups"} or not isinstance(value["state"], dict):
+        return False
+    groups = optimiser.state_dict()["param_groups"]
+    if not _same_structure(value["param_groups"], groups):
+        return False
+    if [group["params"] for group in value["param_groups"]] != [group["params"] for group in groups]:
+        return False
+    parameters = dict(enumerate(parameter for group in optimiser.param_groups for parameter in group["params"]))
+    return all(  # parameters that no loss has reached have no moments
+        number in parameters
+        and _same_structure(
+            moments,
+            {"step": torch.tensor(0.0), "exp_avg": parameters[number], "exp_avg_sq": parameters[number]},
+        )
+        for number, moments in value["state"].items()
+    )
+
+
+def _is_history(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("loss"), list):
+        return False
+    steps = len(value["loss"])
+    return steps > 0 and all(
+        isinstance(column, list) and len(column) == steps and all(type(number) is float for number in column)
+        for column in value.values()
+    )
+
+
+def _is_generator_state(value: Tensor) -> bool:
+    try:
+        Generator().set_state(value)
+    except RuntimeError:
+        return False
+    return True

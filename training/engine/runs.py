@@ -1,0 +1,32 @@
+"""The training runs of all stages: their checkpoints' names, and fingerprints of everything that shapes their weights."""
+
+from training.engine.checkpoints import Run, data_fingerprint, fingerprint
+from training.params import TrainingParams
+
+# Raise a stage's version when its code gives other weights for the same params and data: what older code has trained is then
+# trained again. tests/training/test_golden.py fails when losses change and the version does not.
+VERSIONS = {"pretrain": 1, "stage1": 1, "stage2": 1, "stage3": 1}
+
+
+def pretrain_run(settings: TrainingParams) -> Run:
+    """The autoencoder of stages 1 and 3."""
+    digest = fingerprint(VERSIONS["pretrain"], settings.pretrain, data_fingerprint())
+    return Run("pretrain", digest, settings.pretrain.seed)
+
+
+def stage1_run(settings: TrainingParams) -> Run:
+    """The autoencoder fine-tuned for reconstruction."""
+    digest = fingerprint(VERSIONS["stage1"], pretrain_run(settings).fingerprint, settings.stage1)
+    return Run("stage1", digest, settings.stage1.seed)
+
+
+def stage2_run(settings: TrainingParams, network: str) -> Run:
+    """A network of stage 2: `autoencoder`, or the classifier `unmasked` or `masked`."""
+    digest = fingerprint(VERSIONS["stage2"], settings.stage2, data_fingerprint())
+    return Run(f"stage2/{network}", digest, settings.stage2.seed)
+
+
+def stage3_run(settings: TrainingParams, method: str) -> Run:
+    """The few-shot learner of a method."""
+    digest = fingerprint(VERSIONS["stage3"], pretrain_run(settings).fingerprint, settings.stage3)
+    return Run(f"stage3/{method}", digest, settings.stage3.seed)
