@@ -7,7 +7,7 @@ from pathlib import Path
 from pipeline.fetch.hosts import Hosts
 from pipeline.records.failures import ClipError
 
-_EXIT_WAIT_S = 2.0
+_STOP_WAIT_S = 5.0  # a thread that waits for its host is left behind after that; it ends with the process
 
 
 class BackgroundDownload:
@@ -24,14 +24,14 @@ class BackgroundDownload:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, daemon=True)
             self._thread.start()
-            # A thread that is killed at interpreter exit while it holds the lock of stderr crashes the interpreter.
-            atexit.register(self.stop, _EXIT_WAIT_S)
+            # A thread that is killed at exit while it holds the lock of stderr crashes the interpreter.
+            atexit.register(self.stop)
 
-    def stop(self, timeout_s: float | None = None) -> None:
+    def stop(self) -> None:
         """End the thread; what it has downloaded stays on disk."""
         if self._thread is not None:
             self._cancel.set()
-            self._thread.join(timeout_s)
+            self._thread.join(_STOP_WAIT_S)
             self._reset()
 
     def result(self) -> Path:

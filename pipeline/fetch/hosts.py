@@ -7,7 +7,7 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,18 @@ from common.errors import WorkError
 from common.files import write_bytes, write_json
 from common.paths import RAW
 from pipeline.fetch.disk import Disk
-from pipeline.fetch.http import Cancelled, NotModified, RemoteFile, RetryPolicy
+from pipeline.fetch.http import NotModified, RemoteFile, RetryPolicy
 from pipeline.fetch.partial import PartialFile
+from pipeline.fetch.site import Site
 from pipeline.records.failures import TRANSIENT, ClipError, Failure
 
 LIST_LIMIT = 64 << 20  # bytes; the longest annotation list has 14 MB
 _LISTS = RAW / "lists"  # copies of the hosts' lists, for conditional requests
+_NEVER = threading.Event()
 
 
-@dataclass(frozen=True)
-class Site:
-    """The files whose official URL begins with `prefix`."""
-
-    prefix: str
-    mirror_folder: str  # holds what the URLs name after `prefix`
-    certificates: str | None = None  # path of a PEM bundle, for a host that sends an incomplete chain
-    verify: bool = True  # False: accept any certificate
+class Cancelled(Exception):
+    """The download was ended by the program that started it."""
 
 
 @dataclass(frozen=True)
@@ -170,14 +166,14 @@ class Hosts:
         except (OSError, ValueError, KeyError, TypeError):  # OSError includes the errors of requests
             return None
 
-    def download(self, url: str, target: Path, cancel: threading.Event | None = None) -> Path:
+    def download(self, url: str, target: Path, cancel: threading.Event = _NEVER) -> Path:
         """The path of the file on this machine: in place in a local mirror, else `target`, downloaded unless it exists.
 
         A download that failed or was killed continues at its last byte in the next call, also of another process, if the
         hosted file has not changed since; if it has, it starts again.
 
         Args:
-            cancel: ends the download soon after it is set.
+            cancel: ends the download at the next bytes that are received after it is set.
 
         Raises:
             WorkError: the mirror does not have it, or the disk budget is exceeded.
@@ -195,13 +191,11 @@ class Hosts:
         try:
             self._receive(url, partial, cancel)
         except ClipError as error:
-            if error.code is not Failure.CHECKSUM_MISMATCH:
-                raise
-            partial.discard(self.disk)
-            if not partial.position:
-                raise
-            partial = PartialFile(address, target)
-            self._receive(url, partial, cancel)
+            if error.code is Failure.CHECKSUM_MISMATCH:
+                partial.discard(self.disk)
+                if partial.position:  # bytes of an older version
+                    return self.download(url, target, cancel)
+            raise
         partial.finish()
         return target
 
@@ -211,27 +205,24 @@ class Hosts:
             PartialFile(self.locate(url), target).discard(self.disk)
             self.disk.delete(target)
 
-    def _receive(self, url: str, partial: PartialFile, cancel: threading.Event | None) -> None:
+    def _receive(self, url: str, partial: PartialFile, cancel: threading.Event) -> None:
         if partial.whole:
             return
-        hosts = replace(self, retry=self.retry.cancellable(cancel)) if cancel is not None else self
         name = partial.target.name
-        with hosts.open(url, position=partial.position, version=partial.version) as stream:
+        with self.open(url, position=partial.position, version=partial.version) as stream:
             self.disk.check((stream.size or 0) - partial.position, name)
-            with (
-                partial.open(stream.version, stream.size) as file,
-                tqdm(
-                    desc=name,
-                    total=stream.size,
-                    initial=partial.position,
-                    unit="B",
-                    unit_scale=True,
-                    leave=False,
-                    disable=None,
-                ) as bar,
-            ):
+            bar = tqdm(
+                desc=name,
+                total=stream.size,
+                initial=partial.position,
+                unit="B",
+                unit_scale=True,
+                leave=False,
+                disable=None,
+            )
+            with partial.open(stream.version, stream.size) as file, bar:
                 while block := stream.file.read1(1 << 20):
-                    if cancel is not None and cancel.is_set():
+                    if cancel.is_set():
                         raise Cancelled
                     self.disk.reserve(len(block), name)
                     file.write(block)

@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, cast
 
@@ -29,15 +29,10 @@ _PERMANENT_STATUS = {
     410: Failure.NOT_FOUND,
 }
 _USER_AGENT = "semi-supervised-meta-learning (dataset pipeline)"
-_CANCEL_CHECK_S = 0.2
 
 
 class NotModified(Exception):
     """The hosted file is still the version named by `if_not_version`."""
-
-
-class Cancelled(Exception):
-    """The download was cancelled by its own program."""
 
 
 class RateLimit:
@@ -69,18 +64,6 @@ class RetryPolicy:
     max_wait_s: float = 120.0  # upper bound of any wait, Retry-After included
     rate_limit: RateLimit = field(default_factory=RateLimit, repr=False)
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
-
-    def cancellable(self, cancel: threading.Event) -> "RetryPolicy":
-        """The same policy, but its waits raise `Cancelled` soon after `cancel` is set."""
-
-        def sleep(seconds: float) -> None:
-            while seconds > 0:
-                if cancel.is_set():
-                    raise Cancelled
-                self.sleep(min(seconds, _CANCEL_CHECK_S))
-                seconds -= _CANCEL_CHECK_S
-
-        return replace(self, sleep=sleep)
 
 
 class RemoteFile(io.RawIOBase):

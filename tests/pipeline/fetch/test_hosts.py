@@ -8,8 +8,8 @@ import pytest
 
 from common.errors import WorkError
 from pipeline.fetch.disk import Disk
-from pipeline.fetch.hosts import LIST_LIMIT, Hosts, Site
-from pipeline.fetch.http import Cancelled, RetryPolicy
+from pipeline.fetch.hosts import LIST_LIMIT, Cancelled, Hosts, Site
+from pipeline.fetch.http import RetryPolicy
 from pipeline.records.failures import ClipError
 from tests.pipeline.host import Trouble, serving
 

@@ -8,7 +8,7 @@ from email.utils import format_datetime
 
 import pytest
 
-from pipeline.fetch.http import Cancelled, NotModified, RateLimit, RemoteFile, RetryPolicy
+from pipeline.fetch.http import NotModified, RateLimit, RemoteFile, RetryPolicy
 from pipeline.records.failures import ClipError
 from tests.pipeline.host import Trouble, serving
 
@@ -157,16 +157,6 @@ def test_rate_limit_is_shared_by_threads():
         thread.join()
     longest = max(waits) + time.monotonic() - start
     assert longest >= 0.999  # 1000 pieces of 1 ms, of which the first does not wait
-
-
-def test_cancelled_wait_raises_soon(host):
-    host.trouble("/a.tar", *[Trouble(status=503, retry_after="100")] * 3)
-    cancel = threading.Event()
-    threading.Timer(0.1, cancel.set).start()
-    start = time.monotonic()
-    with pytest.raises(Cancelled):
-        RemoteFile(f"{host.url}/a.tar", RetryPolicy().cancellable(cancel)).read()
-    assert time.monotonic() - start < 5
 
 
 def test_unchanged_file_is_not_sent_again(host):
