@@ -7,14 +7,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from common.errors import ParamError, WorkError
 
 DONE, FAILED, USAGE = 0, 1, 2
-
-if TYPE_CHECKING:
-    _SubParsers = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def run(main: Callable[[], None]) -> int:
@@ -41,7 +37,9 @@ def run(main: Callable[[], None]) -> int:
     return DONE
 
 
-def add_command(commands: "_SubParsers", module: Path) -> argparse.ArgumentParser:
+def add_command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", module: Path
+) -> argparse.ArgumentParser:
     """Add a command named after `module`, with the first sentence of the module's docstring as its help."""
     text = summary(module).replace("%", "%%")  # argparse formats help with %
     return commands.add_parser(module.name, help=text, description=f"{text}. Settings: params.yaml.")

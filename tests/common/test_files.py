@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -36,18 +37,17 @@ def test_failed_write_keeps_the_old_file_and_removes_the_temporary_one(here):
 
 def test_file_is_flushed_before_the_rename_and_its_folder_after(here, monkeypatch):
     events = []
-    fsync, replace = os.fsync, os.replace
+    fsync, replace = os.fsync, Path.replace
 
     def recording_fsync(descriptor):
         events.append(("flush", os.fstat(descriptor).st_ino))
         fsync(descriptor)
 
     def recording_replace(source, target):
-        replace(source, target)
-        events.append(("rename", os.stat(target).st_ino))
+        events.append(("rename", replace(source, target).stat().st_ino))
 
     monkeypatch.setattr(os, "fsync", recording_fsync)
-    monkeypatch.setattr(os, "replace", recording_replace)
+    monkeypatch.setattr(Path, "replace", recording_replace)
     write_bytes(here / "sub/a.txt", b"data")
     file, folder = (here / "sub/a.txt").stat().st_ino, (here / "sub").stat().st_ino
     assert events == [("flush", file), ("rename", file), ("flush", folder)]
