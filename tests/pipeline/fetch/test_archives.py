@@ -16,8 +16,9 @@ import pytest
 from common.errors import WorkError
 from pipeline.fetch.archives import TarArchive, extract_zip_member, read_tar, remove_spools
 from pipeline.fetch.disk import Disk
-from pipeline.fetch.hosts import Hosts, Site
+from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.http import RetryPolicy
+from pipeline.fetch.site import Site
 from pipeline.records.failures import ClipError
 from tests.conftest import REPO
 from tests.pipeline.host import Trouble, serving
@@ -334,7 +335,8 @@ SCRIPT = """
 import sys, time
 from pathlib import Path
 from pipeline.fetch.archives import TarArchive
-from pipeline.fetch.hosts import Hosts, Site
+from pipeline.fetch.hosts import Hosts
+from pipeline.fetch.site import Site
 
 address, raw, pause_s, *urls = sys.argv[1:]
 hosts = Hosts((Site("https://data.example/", "data"),), address)

@@ -8,8 +8,9 @@ import pytest
 
 from common.errors import WorkError
 from pipeline.fetch.disk import Disk
-from pipeline.fetch.hosts import LIST_LIMIT, Cancelled, Hosts, Site
+from pipeline.fetch.hosts import LIST_LIMIT, Cancelled, Hosts
 from pipeline.fetch.http import RetryPolicy
+from pipeline.fetch.site import Site
 from pipeline.records.failures import ClipError
 from tests.pipeline.host import Trouble, serving
 
