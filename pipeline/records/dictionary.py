@@ -30,7 +30,7 @@ def dictionary() -> str:
     for kind in ROW_TYPES:
         purpose = (inspect.getdoc(kind) or "").splitlines()[0]
         parts += [f"## {kind.MANIFEST}.parquet\n", f"{purpose}\n", "| column | type | meaning |", "|---|---|---|"]
-        parts += [f"| `{field.name}` | {_type_name(field.type)} | {_meaning(field)} |" for field in schema(kind)]
+        parts += [f"| `{field.name}` | `{_type_name(field.type)}` | {_meaning(field)} |" for field in schema(kind)]
         parts.append("")
     return "\n".join([*parts, RECIPES.read_text(encoding="utf-8")])
 
