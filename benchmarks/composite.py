@@ -26,7 +26,7 @@ from tqdm import tqdm
 
 from benchmarks.measure import machine, table
 from pipeline.records import manifests
-from pipeline.sources.quotas import quotas
+from pipeline.sources.kinetics400.quotas import even_quotas
 from pipeline.video import filmstrip
 
 REPO = Path(__file__).resolve().parents[1]
@@ -96,7 +96,7 @@ def kinetics(share: float) -> Iterator[Row]:
     """Rows of `share` of Kinetics' part, spread over 400 classes."""
     path = SHARED_DATA / "annotations/kinetics-400/label_map.txt"
     names = path.read_text().split("\n")[:400] if path.exists() else [f"action {number}" for number in range(400)]
-    for label, count in quotas(names, round(KINETICS * share), 0).items():
+    for label, count in even_quotas(names, round(KINETICS * share), 0).items():
         for number in range(count):
             digest = hashlib.sha256(f"{label}/{number}".encode()).hexdigest()
             start = int(digest[:2], 16)

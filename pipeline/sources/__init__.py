@@ -1,40 +1,30 @@
-"""One file per dataset: from annotations to clip rows, and to the bytes. `create` reads `sources` and `corpus`."""
+"""The datasets, each in a module or folder of its own that declares a `SourceSpec`.
+
+A new dataset is a new module and its line in `SPECS`.
+"""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from common.errors import ParamError
 from common.params import build
-from common.paths import MIRROR, RAW
-from pipeline.fetch.disk import Disk
-from pipeline.fetch.hosts import Hosts, Site
-from pipeline.fetch.http import RateLimit, RetryPolicy
 from pipeline.params import PipelineParams
 from pipeline.records.facts import SourceFacts
-from pipeline.records.rows import DownloadRow
 from pipeline.sources import folder, kinetics400, minikinetics200, tinyvirat
+from pipeline.sources.spec import Entry, Source, SourceSpec
 
-_MODULES = {
-    "kinetics400": kinetics400,
-    "minikinetics200": minikinetics200,
-    "tinyvirat": tinyvirat,
-    "folder": folder,
+SPECS: dict[str, SourceSpec[Any]] = {
+    spec.kind: spec
+    for spec in (
+        kinetics400.SPEC,
+        minikinetics200.SPEC,
+        tinyvirat.SPEC,
+        folder.SPEC,
+    )
 }
 
 
-class Source(Protocol):
-    """A dataset that can fetch itself."""
-
-    name: str
-
-    def plan(self) -> list[str]:
-        """What `download` would fetch, in lines to read."""
-
-    def download(self) -> list[DownloadRow]:
-        """One download row per annotated clip."""
-
-
-def parse(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def parse(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
     """The entries under `sources`, typed by their kind.
 
     Raises:
@@ -42,60 +32,39 @@ def parse(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """
     if not entries:
         raise ParamError("params.yaml: sources is empty: list at least one dataset or folder")
-    typed = {}
-    for name, entry in entries.items():
+    typed: dict[str, Entry] = {}
+    for name, values in entries.items():
         if not name.replace("_", "a").isalnum() or not name.isascii():
             raise ParamError(f"params.yaml: sources.{name}: a source's name is made of letters, digits and `_`")
-        kind = entry.get("kind")
-        if kind not in _MODULES:
-            raise ParamError(f"params.yaml: sources.{name}.kind is {kind!r}: must be one of {', '.join(_MODULES)}")
-        typed[name] = build(_MODULES[kind].Entry, entry, f"sources.{name}")
-    for kind in ("kinetics400", "minikinetics200", "tinyvirat"):
-        names = [name for name, entry in typed.items() if entry.kind == kind]
-        if len(names) > 1:
-            raise ParamError(f"params.yaml: sources.{names[1]} repeats {kind}, which {names[0]} is already")
+        kind = values.get("kind")
+        if kind not in SPECS:
+            raise ParamError(f"params.yaml: sources.{name}.kind is {kind!r}: must be one of {', '.join(SPECS)}")
+        typed[name] = build(SPECS[kind].entry, values, f"sources.{name}")
+    first: dict[str, str] = {}
+    for name, entry in typed.items():
+        if SPECS[entry.kind].facts.hosted and first.setdefault(entry.kind, name) != name:
+            raise ParamError(f"params.yaml: sources.{name} repeats {entry.kind}, which is {first[entry.kind]} already")
     return typed
 
 
 def facts(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, SourceFacts]:
     """The facts of each source, by its name under `sources`, in that order. Raises as `parse`."""
-    return {name: _MODULES[entry.kind].FACTS for name, entry in parse(entries).items()}
-
-
-def create(params: PipelineParams) -> list[Source]:
-    """The sources that params.yaml asks for. MiniKinetics-200 is part of Kinetics-400 and comes with it."""
-    entries = parse(params.sources)
-    settings = params.download
-    certificates, verify = settings.tinyvirat_ca, settings.tinyvirat_verify
-    sites = (
-        Site("https://www.youtube.com/watch?v=", "youtube"),
-        Site("https://s3.amazonaws.com/kinetics/", "kinetics"),
-        Site("https://raw.githubusercontent.com/s9xie/Mini-Kinetics-200/master/", "mini-kinetics-200"),
-        Site("https://www.crcv.ucf.edu/datasets/ugur/", "tinyvirat", certificates, verify),
-        Site("https://www.crcv.ucf.edu/tiny-actions-challenge-cvpr2021/data/", "tinyvirat", certificates, verify),
-    )
-    bytes_per_s = None if settings.max_mb_per_s is None else settings.max_mb_per_s * 1e6
-    retry = RetryPolicy(settings.attempts, settings.timeout_s, rate_limit=RateLimit(bytes_per_s))
-    hosts = Hosts(sites, _mirror(params.corpus), retry, Disk(RAW, settings.disk_gb))
-    kinds = {entry.kind: name for name, entry in entries.items()}
-    made: list[Source] = []
-    if "kinetics400" in kinds or "minikinetics200" in kinds:
-        mini = minikinetics200.read_ids(hosts) if "minikinetics200" in kinds else frozenset()
-        name = kinds.get("kinetics400", kinds.get("minikinetics200", ""))
-        only_mini = "kinetics400" not in kinds
-        made.append(kinetics400.Kinetics400(name, hosts, params.download, params.engine, mini, only_mini))
-    for name, entry in entries.items():
-        if isinstance(entry, tinyvirat.Entry):
-            made.append(tinyvirat.TinyVirat(name, entry, hosts, params.engine))
-        elif isinstance(entry, folder.Entry):
-            made.append(folder.Folder(name, entry, params.engine))
-    return made
+    return {name: SPECS[entry.kind].facts for name, entry in parse(entries).items()}
 
 
 def needs_hosts(params: PipelineParams) -> bool:
-    """Whether any source reads hosted archives, as opposed to the user's own folders."""
-    return any(entry.kind != "folder" for entry in parse(params.sources).values())
+    """Whether any source is hosted, as opposed to a folder of the user's own."""
+    return any(source.hosted for source in facts(params.sources).values())
 
 
-def _mirror(corpus: str) -> str | None:
-    return {"full": None, "sample": str(MIRROR)}.get(corpus, corpus)
+def create(params: PipelineParams) -> list[Source]:
+    """The sources that params.yaml asks for, in its order. Raises as `parse`."""
+    # Here, because facts are needed by stages that download nothing: requests, fsspec and av stay unloaded there.
+    from pipeline.sources.context import make_context
+
+    entries = parse(params.sources)
+    hosted = {entry.kind: name for name, entry in entries.items() if SPECS[entry.kind].facts.hosted}
+    sites = tuple(site for spec in SPECS.values() for site in spec.sites(params.download))
+    context = make_context(params, sites, hosted)
+    created = (SPECS[entry.kind].create(name, entry, context) for name, entry in entries.items())
+    return [source for source in created if source is not None]

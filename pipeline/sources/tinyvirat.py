@@ -5,34 +5,30 @@ import re
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm import tqdm
 
 from common.errors import WorkError
 from common.paths import RAW
-from pipeline.fetch.archives import MEMBER_LIMIT, extract_zip_member
-from pipeline.fetch.hosts import Hosts
-from pipeline.params import Engine
+from pipeline.fetch.site import Site
+from pipeline.params import Download
 from pipeline.records.facts import SourceFacts
 from pipeline.records.failures import ClipError, Failure
 from pipeline.records.rows import DownloadRow
-from pipeline.sources.clips import Annotation, Arrival, Fetched, failed_row, make_id, probe_all, to_row
+from pipeline.sources.clips import Annotation, Arrival, failed_row, make_id, to_row
+from pipeline.sources.spec import SourceSpec
+
+if TYPE_CHECKING:
+    from pipeline.sources.context import Context
 
 URLS = {
     1: "https://www.crcv.ucf.edu/datasets/ugur/TinyVIRAT.zip",
     2: "https://www.crcv.ucf.edu/tiny-actions-challenge-cvpr2021/data/TinyVIRAT-v2.zip",
 }
+_LIST_LIMIT = 256 << 20  # bytes
 _TOTAL_LIMIT = 64 << 30  # bytes
 _LIST = re.compile(r"tiny_(train|val|test)(_v2)?(_public)?\.json")
-
-
-FACTS = SourceFacts(
-    title="TinyVIRAT",
-    citation="TinyVIRAT (Demir et al. 2020, arXiv 2007.07355)",
-    terms="the terms of the VIRAT Video Dataset",
-    multi_label=True,
-)
 
 
 @dataclass(frozen=True)
@@ -54,45 +50,45 @@ class Tube:
 class TinyVirat:
     """The source."""
 
-    def __init__(self, name: str, entry: Entry, hosts: Hosts, options: Engine) -> None:
-        self.name, self._hosts, self._options = name, hosts, options
-        self._url = URLS[entry.version]
-        self._folder = RAW / name
+    def __init__(self, name: str, entry: Entry, context: "Context") -> None:
+        self.name, self._context = name, context
+        self._url, self._folder = URLS[entry.version], RAW / name
 
     def plan(self) -> list[str]:
-        """What `download` would fetch, in lines to read."""
-        size = self._hosts.size(self._url)
-        told = f"{size / 1e9:,.1f} GB" if size else "of a size that the host does not tell"
-        return [f"all clips of {self._url.rsplit('/', 1)[-1]}, {told}; how many is known once it is here"]
+        """Name and size of the zip file."""
+        size = self._context.hosts.size(self._url)
+        size_text = f"{size / 1e9:,.1f} GB" if size else "size unknown"
+        return [f"all clips of {_file_name(self._url)}, {size_text}; their number is known after the download"]
 
     def download(self) -> list[DownloadRow]:
-        """One row per annotated clip: fetched and healthy, or failed."""
-        site = self._hosts.site(self._url)
-        if site is not None and not site.verify:
+        """One row per annotated clip: ok or failed."""
+        path = self._download_zip()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                tubes = read_tubes(archive, self.name)
+                _check_total_size(archive, tubes)
+                rows, arrivals = self._extract(archive, tubes)
+        except zipfile.BadZipFile as error:
+            raise WorkError(f"{path} is not a zip file ({error}): delete it and run the same command again") from None
+        probed = self._context.probe(arrivals, f"{self.name} probe")
+        clips = {tube.clip.clip_id: tube.clip for tube in tubes}
+        return rows + [to_row(clips[clip_id], probed[clip_id], rank=rank) for rank, clip_id in enumerate(arrivals)]
+
+    def _download_zip(self) -> Path:
+        settings = self._context.settings
+        if not settings.tinyvirat_verify:
             print(f"{self.name}: its host's certificate is not checked (download.tinyvirat_verify: false)")
         try:
-            path = self._hosts.download(self._url, self._folder / self._url.rsplit("/", 1)[-1])
+            return self._context.hosts.download(self._url, self._folder / _file_name(self._url))
         except ClipError as error:
             advice = "run the same command again to carry on"
             if "certificate" in error.detail:
                 advice = "name its chain in download.tinyvirat_ca, or set download.tinyvirat_verify: false"
             raise WorkError(f"{error}; {advice}") from None
-        try:
-            with zipfile.ZipFile(path) as archive:
-                tubes = read_tubes(archive, self.name)
-                _check_total(archive, tubes)
-                rows, arrivals = self._extract(archive, tubes)
-        except zipfile.BadZipFile as error:
-            raise WorkError(f"{path} is no zip file ({error}): delete it and run the same command again") from None
-        outcomes = probe_all(arrivals, self._options, f"{self.name} probe")
-        by_id = {tube.clip.clip_id: tube.clip for tube in tubes}
-        for rank, (clip_id, arrival) in enumerate(arrivals.items()):
-            fetched = Fetched(arrival.url, outcomes[clip_id], arrival.path)
-            rows.append(to_row(by_id[clip_id], fetched, rank=rank))
-        return rows
 
     def _extract(self, archive: zipfile.ZipFile, tubes: list[Tube]) -> tuple[list[DownloadRow], dict[str, Arrival]]:
-        rows: list[DownloadRow] = []
+        """Unpack the clips that are not on disk yet; rows of the failed ones, files of the others by clip_id."""
+        failed: list[DownloadRow] = []
         arrivals: dict[str, Arrival] = {}
         for tube in tqdm(tubes, desc=f"{self.name} unzip", unit="clip", disable=None):
             target = self._folder / f"{tube.clip.clip_id}.mp4"
@@ -101,44 +97,46 @@ class TinyVirat:
                     raise ClipError(Failure.MISSING_LABEL, f"the {tube.clip.official_split} list gives it no label")
                 _check_inside(tube.member)
                 if not target.exists():
-                    extract_zip_member(archive, tube.member, target, self._hosts.disk)
+                    self._context.extract_zip_member(archive, tube.member, target)
                 arrivals[tube.clip.clip_id] = Arrival(target, f"{self._url}#{tube.member}")
             except ClipError as error:
-                rows.append(failed_row(tube.clip, error))
-        return rows, arrivals
+                failed.append(failed_row(tube.clip, error))
+        return failed, arrivals
 
 
 def read_tubes(archive: zipfile.ZipFile, source: str) -> list[Tube]:
     """Every clip of every annotation list in the zip, v1 (`{"tubes": [...]}`) or v2 (a plain list).
 
     Raises:
-        WorkError: there is no list, or one is not what it should be.
+        WorkError: there is no list, or one has another format.
     """
     lists = [info for info in archive.infolist() if _LIST.fullmatch(PurePosixPath(info.filename).name)]
     if not lists:
-        raise WorkError(f"{archive.filename} holds no tiny_train.json or the like: not TinyVIRAT")
+        raise WorkError(f"{archive.filename} has no annotation list such as tiny_train.json: not TinyVIRAT")
     members = set(archive.namelist())
     tubes: list[Tube] = []
     for info in sorted(lists, key=lambda info: info.filename):
         split = _LIST.fullmatch(PurePosixPath(info.filename).name)[1]  # type: ignore[index]
-        if info.file_size > MEMBER_LIMIT:
-            raise WorkError(f"{info.filename} unpacks to {info.file_size} bytes: not an annotation list")
+        if info.file_size > _LIST_LIMIT:
+            raise WorkError(
+                f"{info.filename} unpacks to {info.file_size:,} bytes: an annotation list has at most {_LIST_LIMIT >> 20} MB"
+            )
         try:
             entries = json.loads(archive.read(info))
             entries = entries["tubes"] if isinstance(entries, dict) else entries
             tubes += [
-                _tube(entry, split, str(PurePosixPath(info.filename).parent), members, source) for entry in entries
+                _read_tube(entry, split, str(PurePosixPath(info.filename).parent), members, source) for entry in entries
             ]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise WorkError(f"{info.filename} is no TinyVIRAT list: {type(error).__name__} {error}") from None
+            raise WorkError(f"{info.filename} is not a TinyVIRAT list: {type(error).__name__} {error}") from None
     return tubes
 
 
-def _tube(entry: dict[str, Any], split: str, root: str, members: set[str], source: str) -> Tube:
+def _read_tube(entry: dict[str, Any], split: str, root: str, members: set[str], source: str) -> Tube:
     path = str(entry["path"])
     labels = entry.get("label", [])
     if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
-        raise ValueError(f"label of {entry['id']} is {labels!r}")
+        raise ValueError(f"label of {entry['id']} is {labels!r}: must be a list of text")
     clip = Annotation(
         clip_id=make_id(source, split, str(entry["id"])),
         source=source,
@@ -152,18 +150,47 @@ def _tube(entry: dict[str, Any], split: str, root: str, members: set[str], sourc
     return Tube(clip, next((name for name in candidates if name in members), candidates[0]))
 
 
-def _check_total(archive: zipfile.ZipFile, tubes: list[Tube]) -> None:
-    """Members may share their bytes in the archive, and so be many times what it is.
+def _check_total_size(archive: zipfile.ZipFile, tubes: list[Tube]) -> None:
+    """Members may share bytes of the archive, and so unpack to many times its size.
 
     Raises:
-        WorkError: the clips claim more than any version of the dataset has.
+        WorkError: the clips unpack to more than any version of the dataset has.
     """
     sizes = {info.filename: info.file_size for info in archive.infolist()}
     total = sum(sizes.get(tube.member, 0) for tube in tubes)
     if total > _TOTAL_LIMIT:
-        raise WorkError(f"{archive.filename}: its clips unpack to {total / 1e9:,.0f} GB: not TinyVIRAT")
+        raise WorkError(
+            f"{archive.filename}: its clips unpack to {total / 1e9:,.0f} GB: "
+            f"TinyVIRAT has less than {_TOTAL_LIMIT / 1e9:,.0f} GB"
+        )
 
 
 def _check_inside(member: str) -> None:
     if PurePosixPath(member).is_absolute() or ".." in Path(member).parts or "\\" in member:
-        raise ClipError(Failure.UNSAFE_PATH, f"{member} leaves the archive's folder")
+        raise ClipError(Failure.UNSAFE_PATH, f"{member} is outside the archive's folder")
+
+
+def _file_name(url: str) -> str:
+    return url.rsplit("/", 1)[-1]
+
+
+def _sites(settings: Download) -> tuple[Site, ...]:
+    """The host often sends an incomplete certificate chain, so params may give one."""
+    return tuple(
+        Site(url.removesuffix(_file_name(url)), "tinyvirat", settings.tinyvirat_ca, settings.tinyvirat_verify)
+        for url in URLS.values()
+    )
+
+
+SPEC = SourceSpec(
+    kind="tinyvirat",
+    entry=Entry,
+    create=TinyVirat,
+    sites=_sites,
+    facts=SourceFacts(
+        title="TinyVIRAT",
+        citation="TinyVIRAT (Demir et al. 2020, arXiv 2007.07355)",
+        terms="the terms of the VIRAT Video Dataset",
+        multi_label=True,
+    ),
+)
