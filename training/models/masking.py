@@ -115,6 +115,3 @@ def _mask_exactly(batch: int, choices: int, ratio: float, generator: Generator) 
     order = torch.rand(batch, choices, generator=generator, device=generator.device).argsort(1)
     chosen = order[:, : masked_count(choices, ratio)]
     return torch.zeros(batch, choices, dtype=torch.bool, device=generator.device).scatter(1, chosen, True)
-
-
-MASKS = _MASKS
