@@ -1,0 +1,156 @@
+"""verify: anything wrong in a shard is found and named; metrics/dataset.json counts the content."""
+
+import io
+import json
+import tarfile
+
+import numpy as np
+import pytest
+
+from common.errors import WorkError
+from pipeline.records import manifests
+from pipeline.records.rows import ShardRow
+from tests.conftest import make_project
+from tests.pipeline.conftest import STAGES
+from tests.pipeline.draw import frame_times, write_video
+
+
+def metrics(project):
+    return json.loads((project.root / "metrics/dataset.json").read_text())
+
+
+def first_shard(project):
+    """The path of a shard, and the rows of its clips in their order."""
+    rows = sorted(manifests.read(ShardRow), key=lambda row: (row.shard, row.offset))
+    return project.root / rows[0].shard, [row for row in rows if row.shard == rows[0].shard]
+
+
+# Damage: each function changes the bytes of a shard and returns them with a part of the message.
+
+
+def flip_a_bit(data, rows):
+    data[rows[0].offset + rows[0].length // 2] ^= 0x55
+    return data, f"{rows[0].clip_id}: its sha256 differs from shards.parquet"
+
+
+def truncate(data, rows):
+    return data[: rows[-1].offset + 100], f"{rows[0].shard}: unexpected end of data"
+
+
+def remove_all(data, rows):
+    return b"", f"{rows[0].shard}: "
+
+
+def change_class_id(data, rows):
+    with tarfile.open(fileobj=io.BytesIO(bytes(data))) as tar:
+        data[tar.getmember(f"{rows[0].clip_id}.cls").offset_data] = ord("9")
+    return data, f"{rows[0].clip_id}.cls contradicts shards.parquet"
+
+
+def rename_a_sample(data, rows):
+    renamed = bytes(data).replace(rows[0].clip_id.encode(), b"z" * len(rows[0].clip_id))
+    return fix_checksums(bytearray(renamed)), f"{'z' * len(rows[0].clip_id)}.jpg is not in shards.parquet"
+
+
+def remove_the_last_sample(data, rows):
+    end = rows[-1].offset - 512
+    return data[:end] + bytes(
+        10240
+    ), f"{len(rows) - 1} filmstrips, {len(rows)} in shards.parquet; {rows[-1].clip_id} is"
+
+
+def prepend_a_member(data, rows):
+    header = tarfile.TarInfo(f"{rows[0].clip_id}.txt").tobuf(tarfile.USTAR_FORMAT)
+    return header + data, f"bytes at {rows[0].offset + 512}, but {rows[0].length} bytes at {rows[0].offset} in"
+
+
+def fix_checksums(data):
+    """Headers of a tar with the checksums of their changed content."""
+    for offset in range(0, len(data), 512):
+        block = data[offset : offset + 512]
+        if block[257:262] == b"ustar":
+            block[148:156] = b" " * 8
+            data[offset + 148 : offset + 156] = b"%06o\0 " % sum(block)
+    return data
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [flip_a_bit, truncate, remove_all, change_class_id, rename_a_sample, remove_the_last_sample, prepend_a_member],
+)
+def test_damaged_shard_is_found_and_named(dataset_copy, damage):
+    path, rows = first_shard(dataset_copy)
+    damaged, message = damage(bytearray(path.read_bytes()), rows)
+    path.write_bytes(damaged)
+    with pytest.raises(WorkError) as caught:
+        dataset_copy.run("verify")
+    assert message in str(caught.value)
+    assert metrics(dataset_copy)["problems"] >= 1
+
+
+def test_missing_shard_is_named(dataset_copy):
+    path, _ = first_shard(dataset_copy)
+    path.unlink()
+    with pytest.raises(WorkError, match=path.name):
+        dataset_copy.run("verify")
+
+
+def test_tar_that_is_in_no_manifest_is_named(dataset_copy):
+    (dataset_copy.root / "data/shards/train-000077.tar").write_bytes(bytes(10240))
+    with pytest.raises(WorkError, match=r"train-000077\.tar: not in shards.parquet"):
+        dataset_copy.run("verify")
+
+
+def test_clip_that_is_missing_from_the_manifest_is_named(dataset_copy):
+    rows = manifests.read(ShardRow)
+    manifests.write(ShardRow, rows[1:])
+    with pytest.raises(WorkError, match=f"{rows[0].clip_id} is in no shard"):
+        dataset_copy.run("verify")
+
+
+# Size and number of frames
+
+
+def test_filmstrips_of_another_shape_than_the_params_are_found(project):
+    project.set(resize__size=112, resample__frames=64)
+    for name in ("a", "b"):
+        write_video(project.root / f"clips/{name}/x.mp4", frame_times(ord(name) - 60, 10))
+    project.run(*STAGES)
+    assert metrics(project)["clips"] == 2
+    project.set(resize__size=64)
+    with pytest.raises(WorkError, match="an image of 112x7168 is not a filmstrip of 64x64 frames"):
+        project.run("verify")
+    project.set(resize__size=112, resample__frames=100)
+    with pytest.raises(WorkError, match=r"64 frames instead of 100, resample.frames"):
+        project.run("verify")
+
+
+# Counts
+
+
+def test_metrics_count_clips_classes_and_bytes(dataset):
+    counts = metrics(dataset)
+    assert (counts["clips"], counts["classes"], counts["problems"], counts["shards"]) == (12, 3, 0, 3)
+    assert (counts["train"], counts["test"]) == ({"classes": 2, "clips": 8}, {"classes": 1, "clips": 4})
+    assert "val" not in counts
+    assert counts["clips_per_class"] == {"min": 4, "median": 4, "max": 4}
+    assert (counts["frozen_clips"], counts["black_clips"]) == (0, 0)
+    assert counts["bytes"] == sum(path.stat().st_size for path in (dataset.root / "data/shards").glob("*.tar"))
+
+
+def test_metrics_count_failed_clips_by_reason(project):
+    for name in ("a", "b"):
+        write_video(project.root / f"clips/{name}/x.mp4", frame_times(ord(name) - 60, 10))
+    write_video(project.root / "clips/a/short.mp4", frame_times(5, 10))
+    project.run(*STAGES)
+    assert metrics(project)["failed"] == {"too_short": 1}
+
+
+def test_metrics_count_black_and_frozen_clips(here):
+    project = make_project(here)
+    black, grey = np.zeros((96, 128, 3), np.uint8), np.full((96, 128, 3), 120, np.uint8)
+    write_video(here / "clips/a/black.mp4", frame_times(20, 10), pictures=[black] * 20)
+    write_video(here / "clips/b/still.mp4", frame_times(20, 10), pictures=[grey] * 20)
+    write_video(here / "clips/c/moving.mp4", frame_times(20, 10))
+    project.run(*STAGES)
+    assert (metrics(project)["black_clips"], metrics(project)["frozen_clips"]) == (1, 2)
