@@ -72,7 +72,7 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator["Packet[Vi
             yield from container.demux(stream)
             return
         except IndexError:
-            # PyAV raises this for a packet of a stream that was added after opening, which is not `stream`.
+            # PyAV raises this when the file has a stream that it did not find at opening, which is not `stream`.
             continue
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from imageio_ffmpeg import get_ffmpeg_exe
 from numpy.typing import NDArray
 
+from tests.pipeline.draw import LOSSLESS, process_clip
+
 SIZE = 64
 
 
@@ -54,6 +56,15 @@ def ticks_by_ffmpeg(
             frames_by_digest[digest].add(number)
         pictures = np.fromfile(raw, np.uint8).reshape(-1, SIZE, SIZE, 3)
         return ReferenceTicks(pictures, [frames_by_digest[digest] for digest in _frame_digests(selected)])
+
+
+def difference_from_ffmpeg(path: Path, *, matrix: str = "auto", options: Sequence[str] = ()) -> float:
+    """Mean absolute difference, in grey levels, between a clip's filmstrip and FFmpeg's ticks, which must be as many."""
+    clip = process_clip(path, resize_settings=LOSSLESS)
+    reference = ticks_by_ffmpeg(path, matrix=matrix, options=options)
+    assert reference.valid_frames == clip.resize.valid_frames
+    ticks = clip.filmstrip[: reference.valid_frames].astype(int)
+    return float(np.abs(ticks - reference.pictures).mean())
 
 
 def _frame_digests(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Real files: the frames that FFmpeg's own `fps` filter chooses, within two grey levels of its own area scaler."""
+"""Real videos: the frames that FFmpeg's `fps` filter selects, within two grey levels of its area scaler."""
 
 from pathlib import Path
 
@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from pipeline.records.failures import ClipError
-from pipeline.video.frames import shown_frames
+from pipeline.video.frames import read_frame_times
 from tests.conftest import SHARED_DATA, real_videos
-from tests.pipeline.draw import read_strip
-from tests.pipeline.reference import by_ffmpeg
-from tests.pipeline.video.test_video import LOSSLESS, through
+from tests.pipeline.draw import LOSSLESS, process_clip
+from tests.pipeline.reference import ticks_by_ffmpeg
 
-A_FEW = {
+ALWAYS_RUN = {  # the others are marked slow
     "WUzgd7C1pWA.mp4",
     "v_SoccerJuggling_g23_c01.avi",
     "test_resources_bt709_full_range.mp4",
@@ -25,28 +24,29 @@ A_FEW = {
     "test_assets_testvideo-169.avi",
 }
 VIDEOS = [
-    pytest.param(path, id=path.name, marks=[] if path.name in A_FEW else [pytest.mark.slow]) for path in real_videos()
+    pytest.param(path, id=path.name, marks=[] if path.name in ALWAYS_RUN else [pytest.mark.slow])
+    for path in real_videos()
 ]
 
 
 @pytest.mark.skipif(not VIDEOS, reason=f"no videos below {SHARED_DATA.name}/videos (SHARED_DATA)")
 @pytest.mark.parametrize("path", VIDEOS)
-def test_the_frames_and_pictures_of_ffmpeg(here, path: Path):
+def test_a_real_video_has_the_frames_and_pixels_of_ffmpeg(here, path: Path):
     try:
-        _, timed, row = through(path, look=LOSSLESS)
+        clip = process_clip(path, resize_settings=LOSSLESS)
     except ClipError as error:
         pytest.skip(f"no filmstrip: {error}")
-    reference = by_ffmpeg(path, matrix=matrix_of(path))
-    assert timed["valid_frames"] == reference.valid
-    number = {pts: number for number, pts in enumerate(shown_frames(path).pts)}
-    chosen = [number[pts] for pts in timed["timeline"][: reference.valid]]
-    assert [tick for tick, frame in enumerate(chosen) if frame not in reference.shown[tick]] == []
-    strip = read_strip(row["path"])[: reference.valid].astype(int)
-    assert np.abs(strip - reference.pictures).mean(axis=(1, 2, 3)).max() <= 2
+    reference = ticks_by_ffmpeg(path, matrix=scaler_matrix(path))
+    assert clip.resize.valid_frames == reference.valid_frames
+    number_of = {pts: number for number, pts in enumerate(read_frame_times(path).pts)}
+    selected = [number_of[pts] for pts in clip.resample.timeline[: reference.valid_frames]]
+    assert [tick for tick, frame in enumerate(selected) if frame not in reference.source_frames[tick]] == []
+    ticks = clip.filmstrip[: reference.valid_frames].astype(int)
+    assert np.abs(ticks - reference.pictures).mean(axis=(1, 2, 3)).max() <= 2
 
 
-def matrix_of(path: Path) -> str:
-    """What players take for a stream that names no matrix; the scaler takes 601 for every size."""
+def scaler_matrix(path: Path) -> str:
+    """The matrix that players use; FFmpeg's scaler takes BT.601 for every stream that names none."""
     with av.open(str(path), metadata_errors="ignore") as container:
         frame = next(container.decode(video=0))
         return "bt709" if int(frame.colorspace) == 2 and frame.height >= 720 else "auto"
