@@ -1,7 +1,7 @@
 """Selected members of hosted archives, written to disk. Member names are only compared, never used as paths.
 
 Nothing in an archive is trusted: sizes and counts are bounded, only regular files are written, and a damaged header or
-a missing end mark is an error and not the end of the archive.
+a missing end mark is an error, not the end of the archive.
 """
 
 import gzip
@@ -42,17 +42,18 @@ _EXTENDED_HEADERS = (
 class TarArchive:
     """One hosted tar archive of clips, plain or gzipped.
 
-    It is downloaded to a spool file, read, and the spool file deleted; in a local mirror it is read in place. The list of
-    its members is kept.
+    The archive is downloaded to a spool file, which is deleted once it has been read; an archive in a local mirror is
+    read in place. The member list is kept.
 
     Attributes:
+        url: the official one.
         names: members in order, as far as the archive has been read.
         rejected: members that were selected but are too large, with the reason.
         complete: whether the archive has been read to its end, in this run or an earlier one.
     """
 
     def __init__(self, hosts: Hosts, url: str, folder: Path) -> None:
-        """`folder` is for the spool file and the member list."""
+        """`folder` is where the spool file and the member list are."""
         self.url, self._hosts = url, hosts
         name = "-".join(url.split("/")[-2:])  # parts of several splits have the same last component
         self._spool, self._list = folder / name, folder / f"{name}.json"
@@ -96,7 +97,7 @@ class TarArchive:
         try:
             path = self._download.result()
         except ClipError as error:
-            download_error, path = error, partial_path(self._spool)
+            download_error, path = error, partial_path(self._spool)  # the members in it that are whole are kept
             if not path.exists():
                 raise
         try:
@@ -214,7 +215,8 @@ def _typed_errors() -> Iterator[None]:
     """Turns tarfile's errors into a ClipError."""
     try:
         yield
-    except (tarfile.TarError, ValueError, OverflowError) as error:  # the last two: numbers in invalid headers
+    # Invalid numbers in headers are Value- or OverflowErrors; tarfile recurses into a chain of extended headers.
+    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
         raise ClipError(Failure.TRUNCATED, f"the archive is cut short or damaged: {error}") from None
 
 
@@ -239,7 +241,7 @@ class _BoundedReader:
 
 
 class _CheckedHeader(tarfile.TarInfo):
-    """A tar header; damaged and missing ones are errors, where `tarfile` takes both for the end of the archive."""
+    """A tar header; a damaged or missing one is an error, where `tarfile` takes it for the end of the archive."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_CheckedHeader":

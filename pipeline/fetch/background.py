@@ -1,17 +1,18 @@
-"""A download in a background thread."""
+"""Downloads in a background thread."""
 
 import atexit
 import threading
 from pathlib import Path
 
-from pipeline.fetch.hosts import Hosts
+from common.errors import WorkError
+from pipeline.fetch.hosts import Cancelled, Hosts
 from pipeline.records.failures import ClipError
 
-_STOP_WAIT_S = 5.0  # a thread that waits for its host is left behind after that; it ends with the process
+_STOP_WAIT_S = 5.0  # a thread that is still waiting for its host by then ends at the next bytes, or with the process
 
 
 class BackgroundDownload:
-    """`Hosts.download` of one file, which `start` begins in a thread and `result` waits for."""
+    """`Hosts.download` of one file: `start` begins it in a thread, `result` waits for it."""
 
     def __init__(self, hosts: Hosts, url: str, target: Path) -> None:
         self._hosts, self._url, self._target = hosts, url, target
@@ -53,9 +54,8 @@ class BackgroundDownload:
             self._hosts.download(self._url, self._target, self._cancel)
         except ClipError as error:
             self._error = error
-        except Exception:
-            # Cancelled; or the disk was full, and may have room by the time `result` downloads again.
-            return
+        except (Cancelled, WorkError, OSError):
+            return  # `result` downloads again: a full disk may have room by then
 
     def _reset(self) -> None:
         self._thread, self._error = None, None

@@ -26,7 +26,7 @@ from pipeline.records.failures import TRANSIENT, ClipError, Failure
 
 LIST_LIMIT = 64 << 20  # bytes; the longest annotation list has 14 MB
 _LISTS = RAW / "lists"  # copies of the hosts' lists, for conditional requests
-_NEVER = threading.Event()
+_NEVER = threading.Event()  # never set
 
 
 class Cancelled(Exception):
@@ -38,8 +38,8 @@ class Stream:
     """A hosted file opened for reading."""
 
     file: "io.BufferedReader[Any]"
-    version: str | None  # strong ETag, date or the like; None: the host gives none
-    size: int | None  # bytes of the whole file; None: the host gives none
+    version: str | None  # strong ETag or date; None: unknown
+    size: int | None  # bytes of the whole file; None: unknown
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Hosts:
 
     @contextmanager
     def open(self, url: str, *, position: int = 0, version: str | None = None) -> Iterator[Stream]:
-        """Open a file at byte `position`, where `version` is that of the bytes before it.
+        """Open a file at byte `position`; `version` is that of the bytes before it.
 
         Raises:
             WorkError: it is not in the mirror, or the mirror cannot be reached.
@@ -252,7 +252,7 @@ class Hosts:
             raise WorkError(f"the list cannot be downloaded: {error}; run the same command again to carry on") from None
         if len(data) <= LIST_LIMIT:
             write_bytes(copy, data)
-            write_json(note, {"url": address, "version": remote.version})
+            write_json(note, {"version": remote.version})
         return data
 
     def _session(self, url: str) -> requests.Session:

@@ -1,5 +1,6 @@
-"""A file on disk that is still being downloaded, and the note by which another process resumes it."""
+"""Unfinished downloads on disk, and what another process needs to know to resume them."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -10,41 +11,43 @@ from pipeline.fetch.disk import Disk
 
 
 def partial_path(target: Path) -> Path:
-    """Where the bytes of an unfinished download to `target` are."""
+    """The file that has the bytes of an unfinished download to `target`."""
     return target.with_name(f".resume-{target.name}")
 
 
 class PartialFile:
-    """The first bytes of `address`, in `.resume-<name>` beside `target`; a note holds the version of the hosted file.
+    """The first bytes of the file at `address`, in `.resume-<name>` beside `target`.
 
-    Bytes without such a note are not trusted to be of the same file: they are downloaded again.
+    A note beside it has the version of the hosted file. Without a version, the bytes may be of another file: they are
+    downloaded again.
     """
 
     def __init__(self, address: str, target: Path) -> None:
-        self.target, self._address = target, address
+        self.target = target
+        self._digest = hashlib.sha256(address.encode()).hexdigest()  # the URL of a mirror may contain a password
         self._path = partial_path(target)
         self._note = target.with_name(f".resume-{target.name}.json")
-        self.position = 0  # bytes received by earlier calls or processes
+        self.position = 0  # bytes that an earlier call or process received
         self.version: str | None = None
         self._size: int | None = None
         try:
             note = json.loads(self._note.read_text())
             position = self._path.stat().st_size
-            if note["address"] == address and note["version"] is not None and position:
+            if note["address_sha256"] == self._digest and note["version"] is not None and position:
                 self.position, self.version, self._size = position, str(note["version"]), note["size"]
         except (OSError, ValueError, KeyError, TypeError):
             pass  # no note, or a damaged one: start at byte 0
 
     @property
     def whole(self) -> bool:
-        """Whether every byte is here; False as well if the host gives no size."""
+        """Whether all bytes were received before; False as well if the host gives no size."""
         return self._size is not None and self.position == self._size
 
     def open(self, version: str | None, size: int | None) -> IO[bytes]:
         """Open the file for appending bytes of this `version`."""
         self.target.parent.mkdir(parents=True, exist_ok=True)
         file = self._path.open("ab" if self.position else "wb")
-        write_json(self._note, {"address": self._address, "version": version, "size": size})
+        write_json(self._note, {"address_sha256": self._digest, "version": version, "size": size})
         return file
 
     def finish(self) -> None:
@@ -55,6 +58,6 @@ class PartialFile:
         self._note.unlink(missing_ok=True)
 
     def discard(self, disk: Disk) -> None:
-        """Delete bytes and note."""
+        """Delete the bytes and the note."""
         self._note.unlink(missing_ok=True)
         disk.delete(self._path)

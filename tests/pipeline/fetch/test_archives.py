@@ -70,6 +70,7 @@ DAMAGED = {
     **{f"gzip cut at {cut}": (gzip.compress(TWO)[:cut], "truncated") for cut in (5, 12, 9000, -8, -1)},
     **{f"gzip changed at {at}": (invert(gzip.compress(TWO), at), "checksum_mismatch") for at in (2, 9000, -6)},
     "damaged header": (invert(TWO, 6656 + 5), "truncated: .* a header is damaged"),
+    "chain of 3,000 long names": (3000 * (header("x", type=tarfile.GNUTYPE_LONGNAME) + TWO[512:1024]), "truncated"),
     "a member of 100 GB": (header("a.mp4", size=100 << 30) + bytes(5000), "truncated"),
 }
 

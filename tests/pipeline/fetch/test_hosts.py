@@ -77,7 +77,7 @@ def test_finished_download_that_was_not_renamed_is_not_fetched_again(host, targe
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("pathlib.Path.replace", interrupt)
+        patch.setattr("pipeline.fetch.partial.PartialFile.finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
             hosts(host).download(URL, target)
     host.requests.clear()
