@@ -1,79 +1,74 @@
-"""The download stage against a host that misbehaves: after the trouble, the same manifest and the same files."""
+"""Kinetics-400 from a host with faults: once they are over, the same manifest and files as without."""
 
 import functools
 import gzip
-import zipfile
 
 import pytest
 
-from common.errors import WorkError
-from pipeline import sources
-from pipeline.fetch.hosts import Hosts
-from pipeline.fetch.http import Manners
+from pipeline.fetch.http import RetryPolicy
 from pipeline.records.manifests import path_of
+from pipeline.records.rows import DownloadRow
 from tests.conftest import make_project
-from tests.pipeline.draw import frame_times, write_video
 from tests.pipeline.host import Trouble, serving
-from tests.pipeline.mirror import kinetics, member, pack
+from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids, write_tar_gz
 
-VIDEOS = [letter * 11 for letter in "abcdefghijkl"]
+VIDEOS = video_ids("abcdefghijkl")
+LIST = "/kinetics/400/train/k400_train_path.txt"
 PART = "/kinetics/400/train/part_1.tar.gz"
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clips")
-    return [write_video(folder / f"{n}.mp4", frame_times(15 + n, 10)).read_bytes() for n in range(len(VIDEOS))]
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    """No waits between attempts, and four attempts."""
+    policy = functools.partial(RetryPolicy, sleep=lambda seconds: None)
+    monkeypatch.setattr(
+        "pipeline.sources.context.RetryPolicy",
+        lambda attempts, timeout_s, rate_limit: policy(attempts=4, timeout_s=1.0),
+    )
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """No waits between attempts, and few of them."""
-    manners = functools.partial(Manners, sleep=lambda seconds: None)
-    monkeypatch.setattr(sources, "Manners", lambda attempts, timeout_s, pace: manners(attempts=4, timeout_s=1.0))
-
-
-@pytest.fixture
-def host(tmp_path, clips):
-    """Three parts of four clips in two classes, one of them broken, and a replacement for it."""
+def host(tmp_path, videos):
+    """Three archives of four clips in two classes, one clip broken, and its replacement."""
     project = make_project(tmp_path / "project")
     rows = [(("run", "jump")[n % 2], video, 0) for n, video in enumerate(VIDEOS)]
-    broken = {5: clips[5][:1000]}
-    members = [(member(video, 0), broken.get(n, clips[n])) for n, video in enumerate(VIDEOS)]
-    kinetics(project, rows, [{"members": members[n : n + 4]} for n in (0, 4, 8)], clips=12)
+    broken = {5: videos[5][:1000]}
+    members = [(clip_member(video), broken.get(n, videos[n])) for n, video in enumerate(VIDEOS)]
+    mirror_kinetics(project, rows, [{"members": members[n : n + 4]} for n in (0, 4, 8)], clips=12)
     mirror = project.root / "mirror"
-    pack(mirror / "kinetics/400/replacement_for_corrupted_k400.tgz", [(f"replaced/{member(VIDEOS[5], 0)}", clips[5])])
+    replacement = (f"replaced/{clip_member(VIDEOS[5])}", videos[5])
+    write_tar_gz(mirror / "kinetics/400/replacement_for_corrupted_k400.tgz", [replacement])
     with serving() as host:
         host.files = {f"/{p.relative_to(mirror).as_posix()}": p.read_bytes() for p in mirror.rglob("*") if p.is_file()}
         host.project = project.set(corpus=host.url)
         yield host
 
 
-def download(host, monkeypatch):
-    """Run the stage; its manifest's bytes and its clips' bytes."""
-    monkeypatch.chdir(host.project.root)
-    host.project.run("download")
-    files = {path.name: path.read_bytes() for path in host.project.root.glob("data/raw/**/*.mp4")}
-    return path_of("download").read_bytes(), files
+def download(project):
+    """Run the stage in the project; the manifest's bytes and the clips' bytes by name."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(project.root)
+        project.run("download")
+        manifest = path_of(DownloadRow).read_bytes()
+    return manifest, {path.name: path.read_bytes() for path in project.root.glob("data/raw/**/*.mp4")}
 
 
 @pytest.fixture
-def undisturbed(host, impatient, monkeypatch, tmp_path):
-    """What the stage gives without trouble, in a folder of its own."""
-    twin = type(host.project)(tmp_path / "twin")
-    twin.root.mkdir()
-    (twin.root / "params.yaml").write_bytes((host.project.root / "params.yaml").read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(twin.root)
-        twin.run("download")
-        files = {path.name: path.read_bytes() for path in twin.root.glob("data/raw/**/*.mp4")}
-        manifest = path_of("download").read_bytes()
-    assert {row["error"] for row in twin.rows("download").values()} == {None}
+def expected(host, tmp_path):
+    """Manifest and files of a download without faults, in another folder."""
+    other = make_project(tmp_path / "other")
+    (other.root / "params.yaml").write_bytes((host.project.root / "params.yaml").read_bytes())
+    result = download(other)
+    assert {row["error"] for row in other.rows("download").values()} == {None}
     host.requests.clear()
-    return manifest, files
+    return result
 
 
-PASSING = {
+def requested_parts(host):
+    return {path for path, _ in host.requests if "part_" in path and not path.endswith(".txt")}
+
+
+TEMPORARY = {
     "server errors": [Trouble(status=500), Trouble(status=503)],
     "rate limit": [Trouble(status=429, retry_after="1")],
     "resets in mid-body": [Trouble(after=700), Trouble(after=900)],
@@ -84,11 +79,11 @@ PASSING = {
 }
 
 
-@pytest.mark.parametrize("trouble", PASSING)
-def test_trouble_that_passes_leaves_no_trace(host, undisturbed, monkeypatch, trouble):
+@pytest.mark.parametrize("fault", TEMPORARY)
+def test_temporary_fault_changes_nothing(host, expected, fault):
     host.files["/elsewhere.tar.gz"] = host.files[PART]
-    host.trouble(PART, *PASSING[trouble])
-    assert download(host, monkeypatch) == undisturbed
+    host.trouble(PART, *TEMPORARY[fault])
+    assert download(host.project) == expected
 
 
 LASTING = {
@@ -99,68 +94,83 @@ LASTING = {
     "resets": (Trouble(after=0), "connection"),
     "stalls": (Trouble(stall_s=1.5), "timeout"),
     "wrong length": (Trouble(claim=100, ranges=False), "truncated"),
-    "no archive at all": (Trouble(replace=b"\x1f\x8b" + bytes(500)), "checksum_mismatch"),
+    "not an archive": (Trouble(replace=b"\x1f\x8b" + bytes(500)), "checksum_mismatch"),
     "cut short": (Trouble(replace=gzip.compress(bytes(1000))[:-4]), "truncated"),
 }
 
 
-@pytest.mark.parametrize("trouble", LASTING)
-def test_trouble_that_lasts_is_typed_and_a_rerun_completes(host, undisturbed, monkeypatch, trouble):
-    whole = host.files[PART]
-    host.trouble(PART, *[LASTING[trouble][0]] * 12)
-    download(host, monkeypatch)
-    found = {row["video_id"]: row["error"] for row in host.project.rows("download").values()}
-    lost = {video for video, error in found.items() if error is not None}
+@pytest.mark.parametrize("fault", LASTING)
+def test_lasting_fault_is_typed_and_a_rerun_completes(host, expected, fault):
+    content = host.files[PART]
+    host.trouble(PART, *[LASTING[fault][0]] * 12)
+    download(host.project)
+    errors = {row["video_id"]: row["error"] for row in host.project.rows("download").values()}
+    lost = {video for video, error in errors.items() if error is not None}
     assert lost <= set(VIDEOS[4:8])
-    assert {found[video] for video in lost} <= {LASTING[trouble][1]}
-    assert lost or trouble == "wrong length"  # there the clips came whole; only the archive's end did not
+    assert {errors[video] for video in lost} <= {LASTING[fault][1]}
+    assert lost or fault == "wrong length"  # there all clips came; only the archive's end did not
     host.troubles.clear()
-    host.files[PART] = whole
-    assert download(host, monkeypatch) == undisturbed
+    host.files[PART] = content
+    assert download(host.project) == expected
 
 
-def test_a_part_that_changes_while_it_is_read_is_read_again_on_a_rerun(host, undisturbed, monkeypatch):
-    whole = host.files[PART]
-    host.trouble(PART, Trouble(after=900), Trouble(replace=whole + b"\0"))
-    download(host, monkeypatch)
-    host.files[PART] = whole
-    assert download(host, monkeypatch) == undisturbed
+def test_archive_that_changes_during_its_download_is_read_in_the_next_run(host, expected):
+    content = host.files[PART]
+    host.trouble(PART, Trouble(after=900), Trouble(replace=content + b"\0"))
+    download(host.project)
+    host.files[PART] = content
+    assert download(host.project) == expected
 
 
-def test_what_is_here_is_not_asked_for_again(host, undisturbed, monkeypatch):
-    download(host, monkeypatch)
+def test_rerun_downloads_no_archive(host, expected):
+    download(host.project)
     host.requests.clear()
-    assert download(host, monkeypatch) == undisturbed
-    assert not [path for path, _ in host.requests if "part_" in path and not path.endswith(".txt")]
+    assert download(host.project) == expected
+    assert not requested_parts(host)
 
 
-def test_the_plan_is_made_of_lists_alone(host, monkeypatch):
-    said = host.project.call("download", "--dry-run")
-    assert said.returncode == 0, said.stderr
-    assert "12 clips annotated" in said.stdout
-    assert "12 clips wanted of 2 classes (2 classes of 6)" in said.stdout
-    assert "about 3 of 3 parts to stream" in said.stdout
-    assert not [path for path, _ in host.requests if path.endswith("gz")]  # asked for by HEAD alone
+def test_dry_run_reads_lists_only(host):
+    done = host.project.call("download", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "12 clips annotated" in done.stdout
+    assert "12 clips wanted of 2 classes (2 classes of 6)" in done.stdout
+    assert "about 3 of 3 archives to download" in done.stdout
+    assert not [path for path, _ in host.requests if path.endswith("gz")]  # sizes are requested by HEAD
     assert not (host.project.root / "manifests").exists()
 
 
-def test_one_source_alone_leaves_the_rows_of_the_others(host, undisturbed, monkeypatch, tmp_path, clips):
+def test_only_one_source_leaves_the_rows_of_the_others(host, tmp_path, videos):
     own = tmp_path / "own/walk"
     own.mkdir(parents=True)
-    (own / "a.mp4").write_bytes(clips[0])
+    (own / "a.mp4").write_bytes(videos[0])
     kinds = {"kinetics400": {"kind": "kinetics400"}, "mine": {"kind": "folder", "root": str(own.parent)}}
     host.project.set(sources=kinds)
-    download(host, monkeypatch)
+    download(host.project)
     before = host.project.rows("download")
-    (own / "b.mp4").write_bytes(clips[1])
+    (own / "b.mp4").write_bytes(videos[1])
     host.requests.clear()
     done = host.project.call("download", "--only", "mine")
     assert done.returncode == 0, done.stderr
     after = host.project.rows("download")
     assert after.keys() - before.keys() == {"mine-walk-b"}
     assert {name: after[name] for name in before} == before
-    assert not [path for path, _ in host.requests if "part_" in path]
+    assert not requested_parts(host)
     assert host.project.call("download", "--only", "others").returncode == 2
+
+
+# Which archives are requested
+
+
+def test_archives_after_the_full_quota_are_not_downloaded(host):
+    host.project.set(download__kinetics_clips=4)
+    content = host.files.copy()
+    host.files = {path: data for path, data in content.items() if "replacement" not in path}
+    host.always = Trouble(drip=(1 << 12, 0.01))
+    download(host.project)
+    assert {row["status"] for row in host.project.rows("download").values()} == {"ok", "spare"}
+    assert "/kinetics/400/train/part_2.tar.gz" not in requested_parts(host)
+    parts = host.project.root / "data/raw/kinetics400/parts"
+    assert [path.name for path in parts.iterdir()] == ["train-part_0.tar.gz.json"]
 
 
 @pytest.mark.parametrize(
@@ -173,95 +183,39 @@ def test_one_source_alone_leaves_the_rows_of_the_others(host, undisturbed, monke
         "<html>",
     ],
 )
-def test_a_list_of_parts_that_leads_elsewhere_is_refused(host, line):
-    host.files["/kinetics/400/train/k400_train_path.txt"] += f"{line}\n".encode()
+def test_list_of_archives_elsewhere_is_an_error(host, line):
+    host.files[LIST] += f"{line}\n".encode()
     for arguments in (["download"], ["download", "--dry-run"]):
         done = host.project.call(*arguments)
         assert done.returncode == 1
-        assert "k400_train_path.txt of kinetics400 is no list of parts" in done.stderr
+        assert "k400_train_path.txt of kinetics400 is not a list of archives" in done.stderr
         assert "Traceback" not in done.stderr
 
 
-def test_a_list_without_parts_is_a_plan_without_parts(host):
-    host.files["/kinetics/400/train/k400_train_path.txt"] = b""
+def test_dry_run_of_an_empty_list_of_archives(host):
+    host.files[LIST] = b""
     done = host.project.call("download", "--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "about 0 of 0 parts" in done.stdout
+    assert "about 0 of 0 archives" in done.stdout
 
 
-def test_a_host_that_is_down_is_not_asked_for_every_part(host, undisturbed, monkeypatch):
-    listing = "/kinetics/400/train/k400_train_path.txt"
-    few = host.files[listing]
-    host.files[listing] = few + b"".join(
-        few.splitlines(keepends=True)[0].replace(b"_0", b"_%d" % n) for n in range(3, 9)
-    )
+def test_three_failed_archives_in_a_row_end_the_split(host, expected):
+    few = host.files[LIST]
+    first = few.splitlines(keepends=True)[0]
+    host.files[LIST] = few + b"".join(first.replace(b"_0", b"_%d" % n) for n in range(3, 9))
     for n in range(9):
         host.trouble(f"/kinetics/400/train/part_{n}.tar.gz", *[Trouble(status=500)] * 4)
-    download(host, monkeypatch)
+    download(host.project)
     assert {row["error"] for row in host.project.rows("download").values()} == {"connection"}
-    assert len({path for path, _ in host.requests if "part_" in path}) == 3
+    assert len(requested_parts(host)) == 3
     host.troubles.clear()
-    host.files[listing] = few
-    assert download(host, monkeypatch) == undisturbed
+    host.files[LIST] = few
+    assert download(host.project) == expected
 
 
-def test_a_list_that_is_a_web_page_is_one_line(host, monkeypatch):
+def test_web_page_instead_of_a_list_is_an_error(host):
     host.files["/kinetics/400/annotations/train.csv"] = b"<!DOCTYPE html><html><body>Sign in</body></html>"
     done = host.project.call("download")
     assert done.returncode == 1
-    assert "no Kinetics list" in done.stderr
+    assert "not a Kinetics list" in done.stderr
     assert "Traceback" not in done.stderr
-
-
-# The zip
-
-
-@pytest.fixture
-def zipped(tmp_path):
-    path = tmp_path / "TinyVIRAT.zip"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("filler", bytes(range(256)) * 2000)
-    with serving(**{"tinyvirat/TinyVIRAT.zip": path.read_bytes()}) as host:
-        yield host
-
-
-URL = "https://www.crcv.ucf.edu/datasets/ugur/TinyVIRAT.zip"
-ZIP = "/tinyvirat/TinyVIRAT.zip"
-
-
-def hosts(zipped, attempts=1):
-    return Hosts(zipped.url, Manners(attempts=attempts, timeout_s=1.0, sleep=lambda seconds: None))
-
-
-def test_a_download_that_broke_carries_on_in_the_next_run(zipped, tmp_path):
-    data = zipped.files[ZIP]
-    zipped.trouble(ZIP, Trouble(after=300_000), Trouble(after=100_000))
-    for _ in range(2):
-        with pytest.raises(WorkError, match="run the same command again"):
-            hosts(zipped).local(URL, tmp_path / "raw")
-    assert not (tmp_path / "raw/TinyVIRAT.zip").exists()
-    path = hosts(zipped).local(URL, tmp_path / "raw")
-    assert path.read_bytes() == data
-    assert zipped.sent <= len(data) + 2 * (1 << 17)  # what was under way when the connection broke
-    about = (tmp_path / "raw/TinyVIRAT.zip.json").read_text()
-    assert f'"bytes": {len(data)}' in about
-    assert "sha256" in about
-    assert not list((tmp_path / "raw").glob(".resume-*"))
-
-
-def test_a_zip_that_changed_between_two_runs_is_fetched_anew(zipped, tmp_path):
-    zipped.trouble(ZIP, Trouble(after=300_000))
-    with pytest.raises(WorkError):
-        hosts(zipped).local(URL, tmp_path / "raw")
-    zipped.files[ZIP] = zipped.files[ZIP][::-1]
-    with pytest.raises(WorkError, match="changed"):
-        hosts(zipped).local(URL, tmp_path / "raw")
-    assert hosts(zipped).local(URL, tmp_path / "raw").read_bytes() == zipped.files[ZIP]
-
-
-def test_a_certificate_chain_is_checked_unless_told_otherwise():
-    address = "https://www.crcv.ucf.edu/x.zip"
-    assert Hosts()._session(address).verify is True
-    assert Hosts(certificates="chain.pem")._session(address).verify == "chain.pem"
-    assert Hosts(verify=False)._session(address).verify is False
-    assert Hosts(verify=False)._session("https://s3.amazonaws.com/x").verify is True

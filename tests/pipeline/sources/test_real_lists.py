@@ -1,4 +1,4 @@
-"""The datasets' own annotation lists, where they are at hand: every row accounted for, and the published join met."""
+"""The datasets' own annotation lists, where SHARED_DATA has them."""
 
 import csv
 import gzip
@@ -13,18 +13,19 @@ from collections import Counter
 
 import pytest
 
-from pipeline.params import load
-from pipeline.sources import create
-from pipeline.sources.kinetics400 import read_annotations
+from pipeline.fetch.hosts import Hosts
+from pipeline.sources import minikinetics200
+from pipeline.sources.kinetics400 import SPEC, Subset
+from pipeline.sources.kinetics400.annotations import parse_list, read_clips
 from pipeline.sources.tinyvirat import read_tubes
 from tests.conftest import REPO, SHARED_DATA
-from tests.pipeline.mirror import HEADER, put
+from tests.pipeline.mirror import HEADER, write_file
 
 LISTS = SHARED_DATA / "annotations"
 pytestmark = pytest.mark.skipif(not LISTS.is_dir(), reason="no real annotation lists below SHARED_DATA/annotations")
 
 
-def text_of(name):
+def read_list(name):
     data = (LISTS / name).read_bytes()
     return (gzip.decompress(data) if name.endswith(".gz") else data).decode()
 
@@ -39,9 +40,9 @@ def text_of(name):
         ("mini-kinetics-200/train_k200.csv.gz", "train", 80_000, 200),
     ],
 )
-def test_every_row_of_every_form_is_a_clip(name, split, rows, labels):
-    text = text_of(name)
-    clips = read_annotations(text, split, "kinetics400")
+def test_every_row_of_every_published_form_is_a_clip(name, split, rows, labels):
+    text = read_list(name)
+    clips = parse_list(text, split, "kinetics400")
     plain = list(csv.DictReader(io.StringIO(text)))
     assert len(clips) == len(plain) == (rows or len(plain))
     assert len({label for clip in clips for label in clip.labels}) == labels
@@ -51,40 +52,40 @@ def test_every_row_of_every_form_is_a_clip(name, split, rows, labels):
         assert clip.labels == ((row["label"],) if row.get("label") else ())
 
 
-def mirror(project, train, val):
-    """A mirror with these lists and MiniKinetics-200's own; the archives are listed, and are not there."""
-    root = project.root / "mirror"
+def mirror_lists(root, train, val):
+    """A mirror with these two lists and MiniKinetics-200's own; its lists of archives are there, the archives are not."""
     for split, text, parts in (("train", train, 242), ("val", val, 20)):
-        put(root / f"kinetics/400/annotations/{split}.csv", text.encode())
+        write_file(root / f"kinetics/400/annotations/{split}.csv", text.encode())
         host = f"https://s3.amazonaws.com/kinetics/400/{split}"
         urls = "".join(f"{host}/part_{number}.tar.gz\n" for number in range(parts))
-        put(root / f"kinetics/400/{split}/k400_{split}_path.txt", urls.encode())
+        write_file(root / f"kinetics/400/{split}/k400_{split}_path.txt", urls.encode())
         ids = (LISTS / f"mini-kinetics-200/{split}_ytid_list.txt").read_bytes()
-        put(root / f"mini-kinetics-200/{split}_ytid_list.txt", ids)
-    return project.set(corpus="mirror", download__kinetics_clips=12098, download__reserve_per_class=3)
+        write_file(root / f"mini-kinetics-200/{split}_ytid_list.txt", ids)
 
 
-def test_the_published_join_is_met(project):
-    train, val = text_of("mini-kinetics-200/train_k200.csv.gz"), text_of("kinetics-400/kinetics-400_val.csv")
-    mirror(project, train, val).set(sources={"minikinetics200": {"kind": "minikinetics200"}})
-    (source,) = create(load())
-    lost, clips = source._annotated()
-    assert not lost
+def test_minikinetics_clips_equal_the_published_join_with_kinetics(tmp_path):
+    train, val = read_list("mini-kinetics-200/train_k200.csv.gz"), read_list("kinetics-400/kinetics-400_val.csv")
+    mirror_lists(tmp_path, train, val)
+    sites = (*SPEC.sites(None), *minikinetics200.SPEC.sites(None))
+    hosts = Hosts(sites, str(tmp_path))
+    subset = Subset(minikinetics200.read_ids(hosts), exclusive=True)
+    clips = read_clips(hosts, ("train", "val"), "k", subset)
+    assert not clips.others
     published = []
-    for split, text in (("train", train), ("val", text_of("mini-kinetics-200/val_k200.csv"))):
+    for split, text in (("train", train), ("val", read_list("mini-kinetics-200/val_k200.csv"))):
         published += [
             (row["label"], row["youtube_id"], float(row["time_start"]), float(row["time_end"]), split)
             for row in csv.DictReader(io.StringIO(text))
         ]
-    ours = [(c.labels[0], c.video_id, c.start_s, c.end_s, c.official_split) for c in clips.values()]
+    ours = [(c.labels[0], c.video_id, c.start_s, c.end_s, c.official_split) for c in clips.usable.values()]
     assert sorted(ours) == sorted(published)
     for split, each in (("train", 400), ("val", 25)):
         assert Counter(Counter(row[0] for row in ours if row[4] == split).values()) == {each: 200}
 
 
-def test_the_plan_of_the_full_lists_stays_small(project):
-    """246,534 and 19,906 rows; the train list is MiniKinetics' part of it, filled up to its size."""
-    real = text_of("mini-kinetics-200/train_k200.csv.gz").split("\n", 1)[1]
+def test_dry_run_of_the_full_lists_takes_less_than_a_gigabyte(project):
+    """246,534 and 19,906 rows; the train list is that of MiniKinetics-200, filled up with random rows."""
+    real = read_list("mini-kinetics-200/train_k200.csv.gz").split("\n", 1)[1]
     labels = (LISTS / "kinetics-400/label_map.txt").read_text().split("\n")[:400]
     rng = random.Random(0)
     letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -92,9 +93,10 @@ def test_the_plan_of_the_full_lists_stays_small(project):
         f'"{rng.choice(labels)}",{"".join(rng.choices(letters, k=11))},{number % 600},{number % 600 + 10},train,0\n'
         for number in range(246_534 - 80_000)
     )
-    mirror(project, HEADER + real + rest, text_of("kinetics-400/kinetics-400_val.csv"))
+    mirror_lists(project.root / "mirror", HEADER + real + rest, read_list("kinetics-400/kinetics-400_val.csv"))
+    project.set(corpus="mirror", download__kinetics_clips=12098, download__reserve_per_class=3)
     project.set(sources={"kinetics400": {"kind": "kinetics400"}, "minikinetics200": {"kind": "minikinetics200"}})
-    # Not getrusage: what it tells of a child begins with its parent's size.
+    # Not getrusage: a child's peak includes the memory of its parent at the fork.
     program = "from pipeline import download; download.main(dry_run=True); print(open('/proc/self/status').read())"
     command, environment = [sys.executable, "-c", program], {"PYTHONPATH": str(REPO)}
     done = subprocess.run(command, cwd=project.root, env=environment, capture_output=True, text=True, check=False)
@@ -106,7 +108,7 @@ def test_the_plan_of_the_full_lists_stays_small(project):
     assert int(re.search(r"VmHWM:\s*(\d+) kB", done.stdout)[1]) < 1 << 20
 
 
-def test_tinyvirats_second_version(tmp_path):
+def test_every_tube_of_tinyvirat_2_has_its_member(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         for name, inside in (("tiny_val_v2.excerpt", "tiny_val_v2"), ("tiny_test_v2_public.excerpt",) * 2):
             text = (LISTS / f"tinyvirat/{name}.json").read_text()

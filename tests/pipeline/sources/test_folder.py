@@ -1,0 +1,200 @@
+"""The source `folder`: files of every kind in place, each with its outcome."""
+
+import csv
+import json
+import os
+import re
+import tarfile
+
+import pytest
+
+from common.errors import WorkError
+from pipeline.records.failures import Failure
+from pipeline.sources.clips import make_id
+from tests.conftest import make_project
+from tests.pipeline.conftest import STAGES
+from tests.pipeline.draw import frame_times, read_counters, read_filmstrip, run_ffmpeg, write_audio, write_video
+from tests.pipeline.mirror import write_file
+
+LABEL = "odd names, \"quoted\" & 'more'"
+
+
+def row_of(rows, part_of_name):
+    """The one row whose file name contains `part_of_name`."""
+    found = [row for row in rows.values() if part_of_name in row["video_id"]]
+    assert len(found) == 1, f"{part_of_name}: {[row['video_id'] for row in rows.values()]}"
+    return found[0]
+
+
+@pytest.fixture(scope="module")
+def processed(tmp_path_factory, videos):
+    """A folder with every kind of odd name and bad file, taken through all stages."""
+    root = tmp_path_factory.mktemp("folder")
+    project = make_project(root)
+    clips = root / "clips"
+    names = ["quo\"te's.mp4", "spa ce.mp4", "[brackets]{a,b}*.mp4", "ünï-日本.mp4", "-leading.mp4", "new\nline.mp4"]
+    for name, data in zip(names, videos, strict=False):
+        write_file(clips / LABEL / name, data)
+    write_file(clips / "twins/a b.mp4", videos[6])
+    write_file(clips / "twins/a_b.mp4", videos[7])
+    write_file(clips / "twins/a b.mkv.mp4", videos[8])
+    write_file(clips / "deep/one/two/clip.mp4", videos[9])
+    write_file(clips / "broken/empty.mp4", b"")
+    write_file(clips / "broken/truncated.mp4", videos[10][: len(videos[10]) // 2])
+    write_file(clips / "broken/text.mp4", b"this is no video\n" * 500)
+    write_file(clips / "broken/page.mp4", b"<!DOCTYPE html><html><body>404</body></html>")
+    write_file(clips / "broken/strange.blob", os.urandom(5000))
+    write_audio(clips / "broken/sound.mp4")
+    write_file(clips / "mixed/notes.txt", b"no video")
+    write_file(clips / "mixed/poster.jpg", b"no video")
+    write_file(clips / "mixed/.hidden.mp4", videos[11])
+    write_file(clips / "mixed/good.mp4", videos[11])
+    write_file(clips / "mixed/UPPER.MP4", videos[12])
+    outside = write_file(root / "elsewhere/secret.mp4", videos[13])
+    (clips / "mixed/link.mp4").symlink_to(outside)
+    (clips / "mixed/dangling.mp4").symlink_to(root / "nowhere.mp4")
+    elementary = ["-c", "copy", "-bsf:v", "h264_mp4toannexb", "-f", "h264", clips / "mixed/elementary.h264"]
+    run_ffmpeg("-i", clips / "mixed/good.mp4", *elementary)
+    write_video(clips / "mixed/short.mp4", frame_times(5, 10))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        project.run(*STAGES)
+    return project
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("empty", Failure.UNREADABLE_CONTAINER),
+        ("truncated", Failure.UNREADABLE_CONTAINER),
+        ("text", Failure.UNREADABLE_CONTAINER),
+        ("page", Failure.UNREADABLE_CONTAINER),
+        ("strange", Failure.UNREADABLE_CONTAINER),
+        ("sound", Failure.NO_VIDEO_STREAM),
+        ("link", Failure.UNSAFE_PATH),
+        ("dangling", Failure.UNSAFE_PATH),
+    ],
+)
+def test_bad_file_fails_in_download_and_keeps_its_reason(processed, name, code):
+    row = row_of(processed.rows("download"), name)
+    assert (row["status"], row["error"]) == ("failed", code.value)
+    assert row["error_detail"]
+    assert "\n" not in row["error_detail"]
+    later = processed.rows("clips")[row["clip_id"]]
+    assert (later["status"], later["error"], later["class_id"]) == ("failed", code.value, None)
+
+
+def test_clip_shorter_than_a_second_is_too_short(processed):
+    row = row_of(processed.rows("download"), "short")
+    assert row["status"] == "ok"
+    assert processed.rows("resample")[row["clip_id"]]["error"] == "too_short"
+
+
+def test_elementary_stream_without_timestamps_plays_at_its_nominal_rate(processed):
+    clip_id = row_of(processed.rows("download"), "elementary")["clip_id"]
+    assert processed.rows("clips")[clip_id]["status"] == "ok"
+    timed = processed.rows("resample")[clip_id]
+    assert (timed["timeline_from"], timed["clock"]) == ("frames", "rate")
+
+
+@pytest.mark.parametrize(
+    "name", ['quo"te', "spa ce", "[brackets]", "日本", "-leading", "new\nline", "UPPER", "two/clip"]
+)
+def test_healthy_clip_of_any_name_reaches_the_shards(processed, name):
+    row = row_of(processed.rows("clips"), name)
+    assert (row["status"], row["error"]) == ("ok", None)
+    assert read_counters(read_filmstrip(processed.root / row["path"]))[:15] == list(range(15))
+    assert row["clip_id"] in processed.rows("shards")
+
+
+def test_clip_ids_are_plain_and_unique(processed):
+    clip_ids = list(processed.rows("download"))
+    assert all(re.fullmatch(r"own-[A-Za-z0-9_-]+", clip_id) for clip_id in clip_ids)
+    assert len(clip_ids) == len({clip_id.lower() for clip_id in clip_ids})
+
+
+def test_files_whose_safe_names_are_equal_stay_separate_clips(processed):
+    twins = [row for row in processed.rows("shards").values() if row["class_name"] == "twins"]
+    assert len(twins) == 3
+    assert len({row["sha256"] for row in twins}) == 3
+
+
+def test_class_name_keeps_its_commas_and_quotes(processed):
+    assert {row["class_name"] for row in processed.rows("shards").values()} == {LABEL, "twins", "deep", "mixed"}
+    in_tars = set()
+    for path in (processed.root / "data/shards").glob("*.tar"):
+        with tarfile.open(path) as tar:
+            in_tars |= {json.load(tar.extractfile(name))["class_name"] for name in tar.getnames() if ".json" in name}
+    assert LABEL in in_tars
+
+
+def test_folder_without_a_usable_clip_is_no_class(processed):
+    assert "broken" not in {row["class_name"] for row in processed.rows("clips").values()}
+
+
+def test_images_texts_and_hidden_files_are_skipped(processed):
+    names = {row["video_id"] for row in processed.rows("download").values()}
+    assert not any(part in name for name in names for part in ("notes", "poster", "hidden"))
+
+
+def test_files_in_place_are_not_changed(processed, videos):
+    assert (processed.root / "clips/mixed/good.mp4").read_bytes() == videos[11]
+    assert (processed.root / "clips/twins/a b.mp4").read_bytes() == videos[6]
+
+
+def test_links_out_of_the_folder_are_followed_if_params_allow(project, videos):
+    outside = write_file(project.root / "elsewhere/a.mp4", videos[0])
+    (project.root / "clips/one").mkdir(parents=True)
+    (project.root / "clips/one/link.mp4").symlink_to(outside)
+    project.set(sources__own__follow_links=True).run("download")
+    assert [row["status"] for row in project.rows("download").values()] == ["ok"]
+
+
+# Windows
+
+
+def test_windows_are_clips_of_one_video(project):
+    write_video(project.root / "clips/one/long.mp4", frame_times(100, 10))
+    table = [("path", "start_s", "end_s"), ("one/long.mp4", "1", "3"), ("one/long.mp4", "5.5", "8")]
+    with (project.root / "clips/windows.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(table)
+    project.set(sources__own__windows="windows.csv").run("download", "trim", "resample", "resize")
+    rows = project.rows("resize")
+    first, second = (read_filmstrip(rows[clip_id]["path"]) for clip_id in sorted(rows))
+    assert read_counters(first)[:20] == list(range(10, 30))
+    assert read_counters(second)[:25] == list(range(55, 80))
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        ("path,start_s,end_s\none/a.mp4,5,3\n", r"windows\.csv, line 2: the window from 5 to 3 s"),
+        ("path,start_s,end_s\none/a.mp4,1,inf\n", r"windows\.csv, line 2: the window from 1 to inf s"),
+        ("path,start_s,end_s\none/a.mp4,nan,3\n", r"windows\.csv, line 2: the window from nan to 3 s"),
+        ("path,start_s,end_s\none/a.mp4,x,3\n", r"windows\.csv, line 2: start_s and end_s are 'x' and '3': must be"),
+        ("path,start_s,end_s\none/a.mp4\n", r"windows\.csv, line 2: start_s and end_s are None and None: must be"),
+        ("path,start\none/a.mp4,1\n", r"windows\.csv lacks the columns start_s, end_s"),
+        ("", r"windows\.csv lacks the columns path, start_s, end_s"),
+    ],
+)
+def test_invalid_list_of_windows_is_an_error(project, videos, text, error):
+    write_file(project.root / "clips/one/a.mp4", videos[0])
+    write_file(project.root / "clips/windows.csv", text.encode())
+    project.set(sources__own__windows="windows.csv")
+    with pytest.raises(WorkError, match=error):
+        project.run("download")
+
+
+def test_missing_list_of_windows_is_an_error(project, videos):
+    write_file(project.root / "clips/one/a.mp4", videos[0])
+    with pytest.raises(WorkError, match=r"sources\.own\.windows: clips/windows\.csv does not exist"):
+        project.set(sources__own__windows="windows.csv").run("download")
+
+
+# Clip ids
+
+
+def test_ids_of_different_names_differ_even_if_their_safe_forms_are_equal():
+    assert make_id("own", "a b") != make_id("own", "a?b")
+    assert make_id("own", "x" * 400) != make_id("own", "x" * 401)
+    assert len(make_id("own", "x" * 400)) <= 150
