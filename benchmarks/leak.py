@@ -9,7 +9,7 @@ import argparse
 import torch
 from torch import Generator
 
-from benchmarks.measure import machine, table
+from benchmarks.measure import describe_machine, markdown_table
 from training.clips import Clips
 from training.data.in_memory import InMemoryClips
 from training.engine.batches import reconstruction_loss
@@ -49,8 +49,12 @@ def main() -> None:
         blind, accuracy = _judge(model, sides[1], arguments.episodes)
         name = "blanked before the shift" if blanked else "not blanked"
         lines.append([name, f"{sum(losses[-20:]) / 20:.4f}", f"{blind:.4f}", f"{accuracy[0]:.1%} ± {accuracy[1]:.1%}"])
-    print(f"{machine()}, {arguments.steps} steps of {_BATCH} clips, {arguments.episodes} episodes\n")
-    print(table(["masked patches", "training loss", "loss, patches truly hidden", "5-way 5-shot, nearest mean"], lines))
+    print(f"{describe_machine()}, {arguments.steps} steps of {_BATCH} clips, {arguments.episodes} episodes\n")
+    print(
+        markdown_table(
+            ["masked patches", "training loss", "loss, patches truly hidden", "5-way 5-shot, nearest mean"], lines
+        )
+    )
 
 
 def _optimiser(steps: int) -> Optimiser:

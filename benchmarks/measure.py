@@ -1,4 +1,4 @@
-"""Side-by-side timing: every method does its work in every round, so that a noisy machine is noisy for all alike."""
+"""Side-by-side timing: every method runs in every round, so that other load on the machine affects all alike."""
 
 import os
 import platform
@@ -6,57 +6,59 @@ import random
 import resource
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from tqdm import tqdm
 
 
 @dataclass(frozen=True)
 class Target:
-    """One line of the closing table: `ours` over `peer` (or peer over ours) against a bound."""
+    """A ratio of two measurements and the bound that it is to reach."""
 
-    what: str
-    ours: float  # seconds, or another unit in which less is better
+    name: str
+    ours: float  # seconds, or another quantity of which less is better
     peer: float
     peer_name: str
     bound: float
-    faster: bool  # True: the peer takes at least `bound` times as long; False: ours takes at most `bound` of the peer
+    faster: bool  # True: peer / ours must be at least the bound; False: ours / peer must be at most the bound
 
     @property
     def ratio(self) -> float:
-        """What is held against the bound."""
+        """The ratio that is compared with the bound."""
         return self.peer / self.ours if self.faster else self.ours / self.peer
 
     @property
     def met(self) -> bool:
-        """Whether the target is reached."""
+        """Whether the ratio reaches the bound."""
         return self.ratio >= self.bound if self.faster else self.ratio <= self.bound
 
 
-class UnableError(Exception):
-    """A method cannot do this piece of work at all."""
+class UnsupportedError(Exception):
+    """A method cannot process this input."""
 
 
 def side_by_side(methods: Mapping[str, Callable[[], object]], *, rounds: int, label: str = "") -> dict[str, float]:
-    """Median seconds of processor time of each method over `rounds` rounds, in an order drawn anew for each round.
+    """Median processor time, in seconds, of each method over `rounds` rounds, each round in a new random order.
 
-    Processor time (of this process and its children, user and system) on one core is what a method costs; on a shared
-    machine the clock on the wall also counts everybody else's. A first round, not counted, warms the caches and leaves
-    out the methods that are unable.
+    Processor time is that of this process and its children, user and system: unlike wall time, it does not count other
+    processes of a shared machine. A first round, not counted, warms the caches; methods that raise `UnsupportedError`
+    are left out.
     """
     order = random.Random(0)
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     with tqdm(total=(rounds + 1) * len(methods), desc=label, leave=False, disable=None) as bar:
-        for turn in range(rounds + 1):
+        for number in range(rounds + 1):
             for name in order.sample(list(seconds), len(seconds)):
                 start = _processor_seconds()
                 try:
                     methods[name]()
-                except UnableError:
+                except UnsupportedError:
                     del seconds[name]
                     continue
-                if turn:
+                if number > 0:
                     seconds[name].append(_processor_seconds() - start)
                 bar.update()
     return {name: statistics.median(times) for name, times in seconds.items()}
@@ -67,14 +69,14 @@ def _processor_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
-def pin() -> None:
-    """Keep this process and its children on one core."""
+def pin_to_one_core() -> None:
+    """Run this process and its children on one core only, where the platform allows it."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table, its columns aligned for a terminal as well."""
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with columns of equal width."""
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     lines = [head, ["-" * width for width in widths], *rows]
     return "\n".join(
@@ -83,10 +85,10 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def print_targets(targets: Sequence[Target]) -> None:
-    """The closing table and the line that counts it."""
+    """Print the table of targets and how many are met."""
     rows = [
         [
-            target.what,
+            target.name,
             f"{target.ours:.4g}",
             f"{target.peer_name} {target.peer:.4g}",
             f"{target.ratio:.2f}x",
@@ -95,17 +97,15 @@ def print_targets(targets: Sequence[Target]) -> None:
         ]
         for target in targets
     ]
-    print(table(["what", "ours", "peer", "ratio", "target", ""], rows))
+    print(markdown_table(["what", "ours", "peer", "ratio", "target", ""], rows))
     met = sum(target.met for target in targets)
     print(f"\ntargets: {met} met, {len(targets) - met} missed")
 
 
-def machine() -> str:
-    """What this was measured on, in a line."""
+def describe_machine() -> str:
+    """Date, processor and number of cores, in one line."""
     name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo") as file:
-            name = next(line.split(":")[1].strip() for line in file if line.startswith("model name"))
-    except (OSError, StopIteration):
-        pass
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     return f"{datetime.now(UTC):%Y-%m-%d}, {name}, {os.cpu_count()} cores"

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 
-from benchmarks.measure import Target, machine, pin, print_targets, side_by_side, table
+from benchmarks.measure import Target, describe_machine, markdown_table, pin_to_one_core, print_targets, side_by_side
 from training.models import create_model
 from training.models.masking import tube_mask
 
@@ -125,7 +125,7 @@ def main() -> None:
         stepper(method(shape), shape, "cpu")()
         print(_peak())
         return
-    print(f"{machine()}, torch {torch.__version__}\n")
+    print(f"{describe_machine()}, torch {torch.__version__}\n")
     targets = _processor(arguments.rounds)
     if torch.cuda.is_available():
         targets += _gpu(arguments.rounds)
@@ -135,7 +135,7 @@ def main() -> None:
 
 
 def _processor(rounds: int) -> list[Target]:
-    pin()
+    pin_to_one_core()
     torch.set_num_threads(1)
     rows, targets = [], []
     for label, shape in SHAPES.items():
@@ -149,7 +149,7 @@ def _processor(rounds: int) -> list[Target]:
         eager = seconds["transformers, eager"]
         what = f"pre-training step, {label}, float32, one core"
         targets.append(Target(what, seconds["ours"], eager, "transformers eager", 1.1, faster=True))
-    print(table(["shape", "method", "step", "to ours", "peak memory of its process"], rows), end="\n\n")
+    print(markdown_table(["shape", "method", "step", "to ours", "peak memory of its process"], rows), end="\n\n")
     return targets
 
 
@@ -180,7 +180,7 @@ def _gpu(rounds: int) -> list[Target]:
         best = min(found["ours, bf16"], found["ours, bf16, compiled"])
         eager = found["transformers, eager, bf16"]
         targets.append(Target(f"the same, {name}, bf16", best, eager, "transformers eager", 2.5, faster=True))
-    print(table(["shape", "method", "step", "peak GPU memory"], rows), end="\n\n")
+    print(markdown_table(["shape", "method", "step", "peak GPU memory"], rows), end="\n\n")
     return targets
 
 
