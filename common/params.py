@@ -1,7 +1,6 @@
-"""params.yaml as typed, frozen dataclasses; anything unexpected is refused by name before any work starts.
+"""params.yaml as typed, frozen dataclasses. Unknown keys, wrong types and values out of range are errors before any work.
 
-A section may hold a mapping `sample`: its values replace the section's own when `corpus: sample`. That is the one
-switch between the embedded sample and the full corpus.
+A section may have a mapping `sample`, whose values replace the section's own with `corpus: sample`.
 """
 
 import difflib
@@ -21,7 +20,7 @@ PARAMS = Path("params.yaml")
 
 @dataclass(frozen=True)
 class Range:
-    """Bounds, both inclusive, for a number: `Annotated[int, Range(1, 100)]`."""
+    """Inclusive bounds of a number, as in `Annotated[int, Range(1, 100)]`."""
 
     low: float
     high: float = float("inf")
@@ -34,13 +33,13 @@ Fraction = Annotated[float, Range(0.0, 1.0)]
 
 @dataclass(frozen=True)
 class Params:
-    """The whole file, read; `section` gives one part of it as a typed object."""
+    """The content of params.yaml."""
 
     corpus: str
     raw: Mapping[str, Any]
 
     def section(self, name: str, kind: type[T]) -> T:
-        """The section `name` as an instance of the dataclass `kind`.
+        """The section `name` as an instance of the dataclass `kind`, with the values of its `sample` for the sample corpus.
 
         Raises:
             ParamError: a key is unknown or missing, or a value has the wrong type or lies outside its range.
@@ -50,10 +49,10 @@ class Params:
             overlay = value.get("sample", {})
             if not isinstance(overlay, Mapping):
                 raise ParamError(f"params.yaml: {name}.sample is {overlay!r}: must be a mapping of {name}'s own keys")
-            stranger = next((key for key in overlay if key not in value), None)
-            if stranger is not None:
-                raise ParamError(f"params.yaml: {name}.sample.{stranger} is unknown: it overrides no key of {name}")
-            value = {key: item for key, item in value.items() if key != "sample"}
+            unknown = next((key for key in overlay if key not in value), None)
+            if unknown is not None:
+                raise ParamError(f"params.yaml: {name}.sample.{unknown} is unknown: it overrides no key of {name}")
+            value = {option: item for option, item in value.items() if option != "sample"}
             if self.corpus == "sample":
                 value |= overlay
         built: T = build(kind, value, name)
@@ -61,7 +60,7 @@ class Params:
 
 
 def read(sections: Sequence[str], path: Path = PARAMS) -> Params:
-    """Read params.yaml and check its top level, which must have exactly the keys `sections`; `corpus` is one of them.
+    """Read params.yaml, whose top level must have exactly the keys `sections`; `corpus` is one of them.
 
     Raises:
         ParamError: the file is missing, is not YAML, or has an unknown or missing section.
@@ -69,7 +68,7 @@ def read(sections: Sequence[str], path: Path = PARAMS) -> Params:
     try:
         raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise ParamError(f"{path} is not here: run from the project's top folder") from None
+        raise ParamError(f"{path} does not exist: run the command in the project folder") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(raw, Mapping):
@@ -81,62 +80,66 @@ def read(sections: Sequence[str], path: Path = PARAMS) -> Params:
     return Params(corpus, raw)
 
 
-def build(kind: Any, value: Any, where: str) -> Any:
-    """Check `value` (plain YAML data) against the type `kind` and build it; `where` is its dotted key.
+def build(kind: Any, value: Any, key: str) -> Any:
+    """Convert `value` (plain YAML data) to the type `kind`.
+
+    Args:
+        kind: a dataclass, a scalar type, or a Literal, Annotated, optional, tuple, list or dict of these.
+        key: dotted key of the value, for messages.
 
     Raises:
-        ParamError: naming the key, the value and what is allowed.
+        ParamError: naming the key, the value and the allowed values.
     """
     if kind is Any:
         return value
     if is_dataclass(kind) and isinstance(kind, type):
-        return _build_dataclass(kind, value, where)
+        return _build_dataclass(kind, value, key)
     origin, args = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        built = build(args[0], value, where)
+        built = build(args[0], value, key)
         for limit in args[1:]:
             if built is not None and not limit.low <= built <= limit.high:
-                raise _refuse(where, value, f"from {limit.low:g} to {limit.high:g}")
+                raise _error(key, value, f"from {limit.low:g} to {limit.high:g}")
         return built
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:
             return None
         (inner,) = (arg for arg in args if arg is not type(None))
-        return build(inner, value, where)
+        return build(inner, value, key)
     if origin is Literal:
         if value not in args or isinstance(value, bool) is not isinstance(args[0], bool):
-            raise _refuse(where, value, "one of " + ", ".join(map(str, args)))
+            raise _error(key, value, "one of " + ", ".join(map(str, args)))
         return value
     if origin in (tuple, list):
         if not isinstance(value, list):
-            raise _refuse(where, value, "a list")
-        return tuple(build(args[0], item, f"{where}[{index}]") for index, item in enumerate(value))
+            raise _error(key, value, "a list")
+        return tuple(build(args[0], item, f"{key}[{index}]") for index, item in enumerate(value))
     if origin is dict:
-        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-            raise _refuse(where, value, "a mapping with text keys")
-        return {key: build(args[1], item, f"{where}.{key}") for key, item in value.items()}
-    return _build_scalar(kind, value, where)
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise _error(key, value, "a mapping with text keys")
+        return {name: build(args[1], item, f"{key}.{name}") for name, item in value.items()}
+    return _build_scalar(kind, value, key)
 
 
-def _build_dataclass(kind: type, value: Any, where: str) -> Any:
+def _build_dataclass(kind: type, value: Any, key: str) -> Any:
     if not isinstance(value, Mapping):
-        raise _refuse(where, value, "a mapping")
+        raise _error(key, value, "a mapping")
     hints = get_type_hints(kind, include_extras=True)
     required = [field.name for field in fields(kind) if field.default is MISSING]
-    _check_keys(value, [field.name for field in fields(kind)], f"{where}.", required)
+    _check_keys(value, [field.name for field in fields(kind)], f"{key}.", required)
     try:
-        return kind(**{key: build(hints[key], item, f"{where}.{key}") for key, item in value.items()})
-    except ValueError as error:  # what __post_init__ says of a combination
-        raise ParamError(f"params.yaml: {where}: {error}") from None
+        return kind(**{name: build(hints[name], item, f"{key}.{name}") for name, item in value.items()})
+    except ValueError as error:  # __post_init__ checks combinations of fields
+        raise ParamError(f"params.yaml: {key}: {error}") from None
 
 
-def _build_scalar(kind: type, value: Any, where: str) -> Any:
+def _build_scalar(kind: type, value: Any, key: str) -> Any:
     names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
     accepted = (int, float) if kind is float else (kind,)
     if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
-        raise _refuse(where, value, names[kind])
+        raise _error(key, value, names[kind])
     if kind is float and value != value:
-        raise _refuse(where, value, names[kind])
+        raise _error(key, value, names[kind])
     return kind(value)
 
 
@@ -151,5 +154,5 @@ def _check_keys(value: Mapping[Any, Any], allowed: Sequence[str], prefix: str, r
         raise ParamError(f"params.yaml: {prefix}{missing[0]} is missing")
 
 
-def _refuse(where: str, value: Any, allowed: str) -> ParamError:
-    return ParamError(f"params.yaml: {where} is {value!r}: must be {allowed}")
+def _error(key: str, value: Any, allowed: str) -> ParamError:
+    return ParamError(f"params.yaml: {key} is {value!r}: must be {allowed}")

@@ -1,4 +1,4 @@
-"""Where things lie, relative to the project folder that every command runs in."""
+"""Paths of shared files, relative to the project folder, in which every command runs."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ MANIFESTS = Path("manifests")
 METRICS = Path("metrics")
 CHECKPOINTS = Path("checkpoints")
 PLOTS = Path("plots")
-MIRROR = Path("data/mirror")  # the embedded sample, drawn once
-RAW = Path("data/raw")  # bytes as their host gave them
-TRIMMED = Path("data/trimmed")  # clips cut out of longer videos; clips cut by their publisher stay in RAW
+MIRROR = Path("data/mirror")  # the drawn sample, in the layout of the hosts
+RAW = Path("data/raw")  # files as downloaded
+TRIMMED = Path("data/trimmed")  # clips cut out of longer videos; clips that are whole files stay in RAW
 FILMSTRIPS = Path("data/filmstrips")
 SHARDS = Path("data/shards")
 LEDGERS = Path("data/ledgers")

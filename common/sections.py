@@ -1,4 +1,4 @@
-"""The top level of params.yaml. Every section is listed here, so that a misspelt one is refused whichever package reads it."""
+"""Names of the sections of params.yaml, of both packages, so that each rejects a misspelt section of the other."""
 
 PIPELINE = ("corpus", "sources", "engine", "download", "trim", "resample", "resize", "merge", "split", "shard")
 TRAINING = ("pretrain", "stage1", "stage2", "stage3", "evaluate")

@@ -1,4 +1,4 @@
-"""params.yaml is typed: what is unknown, of the wrong type or out of range is refused by name."""
+"""params.yaml as typed dataclasses, and the messages about wrong values."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -34,7 +34,7 @@ class Outer:
 GOOD = {"rate": 2, "mode": "fast", "on": True, "inner": {"name": "x"}, "numbers": [1, 2]}
 
 
-def test_plain_data_becomes_typed_and_frozen():
+def test_yaml_data_becomes_a_frozen_dataclass():
     built = build(Outer, GOOD, "top")
     assert built == Outer(2.0, "fast", True, Inner("x", 3), (1, 2))
     assert isinstance(built.rate, float)
@@ -43,7 +43,7 @@ def test_plain_data_becomes_typed_and_frozen():
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"rat": 1}, "top.rat is unknown: did you mean rate?"),
         ({"colour": 1}, "top.colour is unknown: allowed are rate, mode, on, inner, numbers"),
@@ -63,64 +63,64 @@ def test_plain_data_becomes_typed_and_frozen():
         ({"mode": "slow", "rate": 11}, "top: rate is 11.0: must be at most 10 when slow"),
     ],
 )
-def test_a_wrong_value_is_refused_by_key_value_and_what_is_allowed(change, said):
+def test_error_names_the_key_the_value_and_the_allowed_values(change, message):
     with pytest.raises(ParamError) as caught:
         build(Outer, GOOD | change, "top")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [[1], {"a": 1}])
-def test_a_list_or_mapping_in_place_of_a_word_is_refused(value):
+def test_list_or_mapping_in_place_of_a_word_is_an_error(value):
     with pytest.raises(ParamError, match=r"top\.mode"):
         build(Outer, GOOD | {"mode": value}, "top")
 
 
-def test_none_is_taken_only_where_it_is_allowed():
+def test_none_is_accepted_for_optional_values_only():
     assert build(Outer, GOOD | {"inner": None}, "top").inner is None
     assert build(Annotated[int, Range(1)] | None, None, "x") is None
     with pytest.raises(ParamError, match="from 1 to inf"):
         build(Annotated[int, Range(1)] | None, 0, "x")
 
 
-def params(corpus: str, **section: Any) -> Params:
+def with_section(corpus: str, **section: Any) -> Params:
     return Params(corpus, {"part": section})
 
 
-def test_the_sample_overlay_counts_only_for_the_sample():
+def test_sample_values_apply_to_the_sample_corpus_only():
     section = {"name": "x", "size": 4, "sample": {"size": 2}}
-    assert params("sample", **section).section("part", Inner).size == 2
-    assert params("full", **section).section("part", Inner).size == 4
-    assert params("s3://bucket/mirror", **section).section("part", Inner).size == 4
+    assert with_section("sample", **section).section("part", Inner).size == 2
+    assert with_section("full", **section).section("part", Inner).size == 4
+    assert with_section("s3://bucket/mirror", **section).section("part", Inner).size == 4
 
 
 @pytest.mark.parametrize(
-    ("overlay", "said"), [({"sice": 2}, r"part\.sample\.sice is unknown"), (3, r"part\.sample is 3")]
+    ("overlay", "message"), [({"sice": 2}, r"part\.sample\.sice is unknown"), (3, r"part\.sample is 3")]
 )
 @pytest.mark.parametrize("corpus", ["sample", "full"])
-def test_a_wrong_overlay_is_refused_whatever_the_corpus(corpus, overlay, said):
-    with pytest.raises(ParamError, match=said):
-        params(corpus, name="x", size=4, sample=overlay).section("part", Inner)
+def test_wrong_sample_values_are_an_error_for_every_corpus(corpus, overlay, message):
+    with pytest.raises(ParamError, match=message):
+        with_section(corpus, name="x", size=4, sample=overlay).section("part", Inner)
 
 
-def test_the_project_s_own_params_are_whole():
-    whole = read(SECTIONS, REPO / "params.yaml")
-    assert whole.corpus == "sample"
-    assert set(whole.raw) == set(SECTIONS)
+def test_params_of_the_repository_have_every_section():
+    params = read(SECTIONS, REPO / "params.yaml")
+    assert params.corpus == "sample"
+    assert set(params.raw) == set(SECTIONS)
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [({"stage9": {}}, "stage9 is unknown"), ({"corpus": 3}, "corpus is 3"), ({"corpus": ""}, "corpus is ''")],
 )
-def test_the_top_level_is_checked(here, change, said):
+def test_unknown_section_and_wrong_corpus_are_errors(here, change, message):
     raw = yaml.safe_load((REPO / "params.yaml").read_text())
     (here / "params.yaml").write_text(yaml.safe_dump(raw | change))
-    with pytest.raises(ParamError, match=said):
+    with pytest.raises(ParamError, match=message):
         read(SECTIONS)
 
 
-def test_a_missing_section_and_a_missing_file_are_named(here):
-    with pytest.raises(ParamError, match=r"params\.yaml is not here: run from the project's top folder"):
+def test_missing_section_and_missing_file_are_errors(here):
+    with pytest.raises(ParamError, match=r"params\.yaml does not exist: run the command in the project folder"):
         read(SECTIONS)
     raw = yaml.safe_load((REPO / "params.yaml").read_text())
     del raw["shard"]
@@ -130,7 +130,7 @@ def test_a_missing_section_and_a_missing_file_are_named(here):
 
 
 @pytest.mark.parametrize("text", ["a: [1", "\t- x", "a: b: c"])
-def test_text_that_is_no_yaml_is_one_line(here, text):
+def test_invalid_yaml_is_one_line_of_error(here, text):
     (here / "params.yaml").write_text(text)
     with pytest.raises(ParamError, match="not valid YAML") as caught:
         read(SECTIONS)
