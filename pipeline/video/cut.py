@@ -23,7 +23,7 @@ from pipeline.records.failures import ClipError, Failure
 from pipeline.video.container import demux, open_video
 from pipeline.video.frames import FrameTimes, read_frame_times
 
-_MILLISECOND = Fraction(1, 1000)  # the clock of Matroska, the coarsest of the containers
+_MILLISECOND = Fraction(1, 1000)  # time unit of Matroska, the coarsest of the usual containers
 
 
 @dataclass(frozen=True)
