@@ -61,3 +61,13 @@ def test_paths_and_modules_in_backticks_exist(page):
         if not (path.is_dir() or path.with_suffix(".py").is_file()):
             missing.add(name)
     assert missing == set()
+
+
+def test_make_help_lists_every_target():
+    makefile = (REPO / "Makefile").read_text()
+    targets = set(" ".join(re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)).split())
+    assert targets == set(re.findall(r"^([a-z0-9-]+):[^\n]*## ", makefile, re.MULTILINE))
+
+
+def test_ci_runs_lint_types_docs_and_tests():
+    assert "make lint typecheck docs test" in (REPO / ".ci/run").read_text()
