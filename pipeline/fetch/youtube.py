@@ -33,8 +33,16 @@ class Section:
     options: Mapping[str, Any]  # yt-dlp's own: rate limit, cookies, waits
 
 
-def download(section: Section) -> Path:
-    """Fetch one section by stream copy, with an edit list that makes it begin at `start_s`; returns the file written.
+@dataclass(frozen=True)
+class Downloaded:
+    """The file of one section."""
+
+    path: str
+    bytes: int
+
+
+def download(section: Section) -> Downloaded:
+    """Fetch one section by stream copy, with an edit list that makes it begin at `start_s`.
 
     Raises:
         ClipError: not_found, forbidden, rate_limited, timeout, connection, or too_large.
@@ -70,7 +78,7 @@ def download(section: Section) -> Path:
     finally:
         for left_over in stem.parent.glob(f"{temporary.name}*"):
             left_over.unlink(missing_ok=True)
-    return path
+    return Downloaded(str(path), size)
 
 
 def _yt_dlp_options(section: Section, temporary: Path) -> Any:  # yt-dlp's own type of it is private
