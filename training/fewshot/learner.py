@@ -64,18 +64,22 @@ class FewShotLearner(nn.Module):
         Returns:
             Logits (B, rounds, way, way), and the clips' embeddings (B, rounds, way, E).
         """
-        batch, rounds, way = labels.shape
-        embedded = self.adapter(features.flatten(0, 2)).unflatten(0, (batch, rounds, way))
+        embedded = self.adapter(features.flatten(0, 2)).unflatten(0, labels.shape)
+        return self.predict(embedded, F.one_hot(labels, self.way).to(embedded.dtype)), embedded
+
+    def predict(self, embedded: Tensor, labels: Tensor) -> Tensor:
+        """Logits (B, rounds, way, way) from embeddings (B, rounds, way, E) and one-hot labels (B, rounds, way, way)."""
+        batch, rounds, way = embedded.shape[:3]
         inputs = self.scale * embedded
-        support = torch.cat([inputs, F.one_hot(labels, self.way).to(inputs.dtype)], 3)
-        queries = torch.cat([inputs, torch.zeros_like(support[..., -self.way :])], 3)
+        support = torch.cat([inputs, labels], 3)
+        queries = torch.cat([inputs, torch.zeros_like(labels)], 3)
         state = self.memory.initial_state(batch)
         logits = []
         for number in range(rounds):
             # Each query gets its own copy of the state and its next state is dropped: queries do not affect each other.
             copies = tuple(part.repeat_interleave(way, 0) for part in state)
-            answers, _ = self.memory(queries[:, number].flatten(0, 1), copies)
-            logits.append(answers.unflatten(0, (batch, way)))
+            predicted, _ = self.memory(queries[:, number].flatten(0, 1), copies)
+            logits.append(predicted.unflatten(0, (batch, way)))
             for clip in range(way):
                 _, state = self.memory(support[:, number, clip], state)
-        return torch.stack(logits, 1), embedded
+        return torch.stack(logits, 1)

@@ -1,0 +1,30 @@
+"""The smallest thing that can be trained."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Generator, Tensor, nn
+
+from training.params import Optimiser
+
+
+class Quadratic(nn.Module):
+    """Two weights that a noisy quadratic loss pulls to zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([3.0, -2.0]))
+
+
+def noisy_loss(model: Quadratic) -> Callable[[Generator], dict[str, Tensor]]:
+    def compute(generator: Generator) -> dict[str, Tensor]:
+        noise = 0.1 * torch.randn(2, generator=generator) + 0.1 * torch.randn(2)  # also the global generator
+        return {"loss": ((model.weight + noise) ** 2).sum(), "noise": noise.sum()}
+
+    return compute
+
+
+def settings(steps: int, **changes: object) -> Optimiser:
+    values = {"steps": steps, "warmup": 10, "batch": 1, "lr": 0.05, "weight_decay": 0.0}
+    values |= {"betas": (0.9, 0.95), "clip_norm": 1.0}
+    return Optimiser(**(values | changes))

@@ -1,0 +1,83 @@
+"""Features of a frozen encoder, against loops."""
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training import toy
+from tests.training.toy import ToyClip, numbered_frames
+from training.clips import Clips
+from training.data.in_memory import InMemoryClips
+from training.fewshot.features import extract, temporal_change
+from training.models import create_model
+from training.models.preprocess import preprocess
+
+SHAPE = {"num_frames": 6, "dim": 8, "depth": 1, "heads": 2, "decoder_dim": 16, "decoder_heads": 2, "decoder_depth": 1}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return create_model("small_2x8x8", **SHAPE).eval()
+
+
+@pytest.fixture
+def data(here):
+    """35 clips, more than one batch."""
+    toy.write_shards(here, [ToyClip(f"n{n}", numbered_frames(n, ticks=20), n) for n in range(35)])
+    clips = Clips()
+    return InMemoryClips(clips, clips.rows, frames=6, stride=2)
+
+
+def expected(model, data, clip, number, of, grid):
+    """Features of one window by loops: (times, grid * grid * D)."""
+    with torch.no_grad():
+        video = preprocess(data.even_windows(torch.tensor([clip]), number, of), model.config)
+        tokens = model.encode(video)[0].numpy().reshape(3, 8, 8, 8)  # times, rows, columns, D
+    block = 8 // grid
+    rows = []
+    for time in tokens:
+        means = [
+            time[row * block : (row + 1) * block, column * block : (column + 1) * block, value].mean()
+            for value in range(8)
+            for row in range(grid)
+            for column in range(grid)
+        ]
+        rows.append(means)
+    change = np.array(rows) - np.mean(rows, axis=0)
+    return change / change.std(ddof=1)
+
+
+@pytest.mark.parametrize("grid", [1, 2, 4])
+def test_features_are_pooled_tokens_less_their_mean_over_time(model, data, grid):
+    features = extract(model, data, windows=2, grid=grid)
+    assert features.shape == (35, 2, 3, grid * grid * 8)
+    assert features.dtype == torch.float16
+    for clip, number in ((0, 0), (7, 1), (34, 1)):
+        np.testing.assert_allclose(features[clip, number], expected(model, data, clip, number, 2, grid), atol=5e-3)
+
+
+def test_a_grid_finer_than_the_encoder_s_keeps_every_place(model, data):
+    assert extract(model, data, windows=1, grid=50).shape == (35, 1, 3, 8 * 8 * 8)
+
+
+def test_what_does_not_change_is_removed():
+    torch.manual_seed(0)
+    moving, still = torch.randn(2, 5, 7), torch.randn(2, 1, 7)
+    torch.testing.assert_close(temporal_change(moving + 3 * still), temporal_change(moving))
+
+
+def test_the_strength_of_change_is_removed():
+    moving = torch.randn(2, 5, 7)
+    torch.testing.assert_close(temporal_change(100 * moving), temporal_change(moving))
+    assert temporal_change(moving).std((1, 2)).tolist() == pytest.approx([1.0, 1.0], abs=1e-4)
+
+
+def test_a_clip_that_never_changes_has_zero_features():
+    assert not temporal_change(torch.ones(1, 4, 6)).any()
+
+
+def test_extraction_needs_no_gradients_and_leaves_the_model_in_eval_mode(model, data):
+    model.train()
+    assert not extract(model, data, windows=1, grid=1).requires_grad
+    assert not model.training
