@@ -1,17 +1,20 @@
-"""What all tests share: where the project is, where real clips may be, and a project folder of a test's own."""
+"""Shared by all tests: the repository's folder, optional real videos, and temporary project folders."""
 
-import functools
+import importlib
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
+
+from pipeline.__main__ import TOOLS
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED_DATA = (REPO / os.environ.get("SHARED_DATA", "../shared")).resolve()
@@ -24,73 +27,76 @@ def real_videos() -> list[Path]:
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in; the test runs inside it."""
+    """An empty folder, which is the current one during the test."""
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-@dataclass
+@dataclass(frozen=True)
 class Project:
-    """A project folder with a params.yaml of its own."""
+    """A project folder with its own params.yaml."""
 
     root: Path
 
-    def set(self, **changes: Any) -> "Project":
-        """Change params: `set(resample__fps=5)` sets `resample.fps`."""
-        params = yaml.safe_load((self.root / "params.yaml").read_text())
-        for dotted, value in changes.items():
-            *sections, key = dotted.split("__")
-            place = params
-            for section in sections:
-                place = place[section]
-            place[key] = value
-        (self.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
+    def set(self, **changes: object) -> "Project":
+        """Change params.yaml: `set(resample__fps=5)` sets `resample.fps`."""
+        path = self.root / "params.yaml"
+        params = yaml.safe_load(path.read_text())
+        for name, value in changes.items():
+            *sections, key = name.split("__")
+            section = params
+            for part in sections:
+                section = section[part]
+            section[key] = value
+        path.write_text(yaml.safe_dump(params, sort_keys=False, allow_unicode=True))
         return self
 
-    def popen(self, *arguments: str, **options: Any) -> subprocess.Popen:
-        """Start `python -m pipeline ARGUMENTS` in the project folder."""
-        environment = os.environ | {"PYTHONPATH": str(REPO)} | options.pop("env", {})
-        command = [sys.executable, "-m", "pipeline", *arguments]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        # A suite that runs in the background inherits a deaf ear for Ctrl-C; a user's terminal does not.
-        hear = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
-        return subprocess.Popen(command, cwd=self.root, env=environment, preexec_fn=hear, **pipes | options)
+    def popen(
+        self, *arguments: str, env: Mapping[str, str] | None = None, start_new_session: bool = False
+    ) -> "subprocess.Popen[str]":
+        """Start `python -m pipeline ARGUMENTS` in the project folder; `env` adds to the environment."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline", *arguments],
+            cwd=self.root,
+            env={**os.environ, "PYTHONPATH": str(REPO), **(env or {})},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=start_new_session,
+            preexec_fn=_restore_sigint,
+        )
 
-    def call(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess:
-        """Run `python -m pipeline ARGUMENTS` in the project folder, whatever comes of it."""
+    def call(self, *arguments: str, timeout_s: float = 240) -> "subprocess.CompletedProcess[str]":
+        """Run `python -m pipeline ARGUMENTS` in the project folder; the exit code is not checked."""
         process = self.popen(*arguments)
         out, err = process.communicate(timeout=timeout_s)
         return subprocess.CompletedProcess(arguments, process.returncode, out, err)
 
-    def run(self, *stages: str) -> None:
-        """Run stages in this process."""
-        import importlib
-
-        for stage in stages:
-            folder = "pipeline.tools" if stage in ("stats", "report", "retry") else "pipeline"
-            importlib.import_module(f"{folder}.{stage}").main()
+    def run(self, *commands: str) -> None:
+        """Run stages or tools in this process; the project folder must be the current one."""
+        for command in commands:
+            package = "pipeline.tools" if command in TOOLS else "pipeline"
+            importlib.import_module(f"{package}.{command}").main()
 
     def manifest(self, name: str) -> bytes | None:
-        """A manifest's bytes; None if it is not there."""
+        """The bytes of a manifest; None if it does not exist."""
         path = self.root / "manifests" / f"{name}.parquet"
         return path.read_bytes() if path.exists() else None
 
     def rows(self, manifest: str) -> dict[str, dict[str, Any]]:
-        """A manifest read by plain pyarrow, by clip_id."""
-        import pyarrow.parquet as pq
-
-        table = pq.read_table(self.root / "manifests" / f"{manifest}.parquet").to_pylist()
-        return {row["clip_id"]: row for row in table}
+        """The rows of a manifest by clip_id, read by pyarrow alone."""
+        rows = pq.read_table(self.root / "manifests" / f"{manifest}.parquet").to_pylist()
+        return {row["clip_id"]: row for row in rows}
 
 
 @pytest.fixture
 def project(here: Path) -> Project:
-    """A project folder with one source of kind `folder`, `clips/`, and nothing expected of its counts."""
+    """The project of `make_project`, in the current folder."""
     return make_project(here)
 
 
 def make_project(root: Path) -> Project:
-    """Write the repository's params.yaml into `root`, made for small folders of videos."""
+    """Write the repository's params.yaml into `root`, changed for small datasets of one source, the folder `clips/`."""
     root.mkdir(parents=True, exist_ok=True)
     (root / "params.yaml").write_text((REPO / "params.yaml").read_text())
     return Project(root).set(
@@ -103,4 +109,6 @@ def make_project(root: Path) -> Project:
     )
 
 
-Change = Callable[..., Project]
+def _restore_sigint() -> None:
+    # A test run in the background ignores Ctrl-C, and its children would inherit that; at a terminal they would not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)

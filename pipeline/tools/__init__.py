@@ -1,1 +1,1 @@
-"""Commands to look inside: stats, show, report, retry, corpus. Nothing imports them."""
+"""Commands to inspect and steer the pipeline: stats, show, report, retry, corpus. Nothing imports them."""

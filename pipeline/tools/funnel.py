@@ -1,65 +1,97 @@
-"""Where clips go: how many reach each stage, by source, and where and why the others are lost. From the manifests alone."""
+"""Counts of clips by stage and source, and where and why the others were lost; computed from the manifests alone."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.records import manifests
-from pipeline.records.manifests import Row
+from pipeline.records.rows import ClipRow, CompositeRow, DownloadRow, ResampleRow, ResizeRow, ShardRow, TrimRow
 
 STEPS = ("annotated", "wanted", "downloaded", "decoded", "composite", "in shards")
-_MANIFESTS = ("download", "trim", "resample", "resize", "clips", "shards")
 
-Tables = Mapping[str, Sequence[Row]]
+
+@dataclass(frozen=True)
+class Tables:
+    """The rows of the manifests that have one row per clip; empty where a stage has not run yet."""
+
+    download: Sequence[DownloadRow]
+    trim: Sequence[TrimRow] = ()
+    resample: Sequence[ResampleRow] = ()
+    resize: Sequence[ResizeRow] = ()
+    merge: Sequence[CompositeRow] = ()
+    shard: Sequence[ShardRow] = ()
+
+    def by_stage(self) -> Mapping[str, Sequence[ClipRow]]:
+        """The rows by the stage that wrote them, in the order of the stages."""
+        return {
+            "download": self.download,
+            "trim": self.trim,
+            "resample": self.resample,
+            "resize": self.resize,
+            "merge": self.merge,
+            "shard": self.shard,
+        }
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Clips that one stage lost for one reason; `example` is the first of them."""
+    """Clips of one source that failed in one stage with one failure code; `example` is the first of them."""
 
     stage: str
     source: str
     error: str
     clips: int
-    example: Row
+    example: ClipRow
 
 
 def read() -> Tables:
-    """The per-clip manifests that exist so far.
+    """Read the manifests that exist.
 
     Raises:
-        WorkError: not even download has run.
+        WorkError: download.parquet is missing.
     """
-    tables = {name: manifests.read(name) for name in _MANIFESTS if manifests.path_of(name).exists()}
-    return tables or {"download": manifests.read("download")}
+    return Tables(
+        download=manifests.read(DownloadRow),
+        trim=manifests.read(TrimRow) if manifests.exists(TrimRow) else (),
+        resample=manifests.read(ResampleRow) if manifests.exists(ResampleRow) else (),
+        resize=manifests.read(ResizeRow) if manifests.exists(ResizeRow) else (),
+        merge=manifests.read(CompositeRow) if manifests.exists(CompositeRow) else (),
+        shard=manifests.read(ShardRow) if manifests.exists(ShardRow) else (),
+    )
 
 
-def steps(tables: Tables) -> dict[str, list[int]]:
-    """How many clips of each source reach each of `STEPS`."""
-
-    def ok(name: str) -> Counter[str]:
-        return Counter(row["source"] for row in tables.get(name, ()) if row["status"] == "ok")
-
-    download = tables["download"]
+def count_steps(tables: Tables) -> dict[str, list[int]]:
+    """The number of clips at each of `STEPS`, by source; for several sources, their sum as well, named `all`."""
     columns = [
-        Counter(row["source"] for row in download),
-        Counter(row["source"] for row in download if row["status"] != "spare"),
-        *(ok(name) for name in ("download", "resize", "clips", "shards")),
+        Counter(row.source for row in tables.download),
+        Counter(row.source for row in tables.download if row.status != "spare"),
+        *map(_count_ok, (tables.download, tables.resize, tables.merge, tables.shard)),
     ]
-    return {source: [column[source] for column in columns] for source in columns[0]}
+    counts = {source: [column[source] for column in columns] for source in columns[0]}
+    if len(counts) > 1:
+        counts["all"] = [column.total() for column in columns]
+    return counts
+
+
+def failures(tables: Tables) -> Iterator[tuple[str, ClipRow]]:
+    """Every lost clip once: the stage where it failed first, and its row there."""
+    known: set[str] = set()
+    for stage, rows in tables.by_stage().items():
+        for row in rows:
+            if row.status == "failed" and row.clip_id not in known:
+                known.add(row.clip_id)
+                yield stage, row
 
 
 def losses(tables: Tables) -> list[Loss]:
-    """Every failure once, at the stage where it first appears; by stage, the most frequent first."""
-    known: set[str] = set()
-    found = []
-    for name in _MANIFESTS:
-        fresh = [row for row in tables.get(name, ()) if row["status"] == "failed" and row["clip_id"] not in known]
-        known |= {row["clip_id"] for row in fresh}
-        by_reason: dict[tuple[str, str], list[Row]] = {}
-        for row in fresh:
-            by_reason.setdefault((row["source"], row["error"]), []).append(row)
-        stage = "merge" if name == "clips" else name
-        for (source, error), rows in sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0])):
-            found.append(Loss(stage, source, error, len(rows), min(rows, key=lambda row: str(row["clip_id"]))))
-    return found
+    """The failures by stage, source and code; in the order of the stages, the most frequent first."""
+    groups: dict[tuple[str, str, str], list[ClipRow]] = {}
+    for stage, row in failures(tables):
+        groups.setdefault((stage, row.source, row.error or ""), []).append(row)
+    order = list(tables.by_stage())
+    found = [Loss(*group, len(rows), rows[0]) for group, rows in groups.items()]
+    return sorted(found, key=lambda loss: (order.index(loss.stage), -loss.clips, loss.source, loss.error))
+
+
+def _count_ok(rows: Iterable[ClipRow]) -> Counter[str]:
+    return Counter(row.source for row in rows if row.status == "ok")

@@ -1,20 +1,19 @@
-"""retry: try the clips again whose failure may have passed (not found, forbidden, rate limited, timeout, connection, truncated)."""
+"""retry: repeat clips that failed for a reason that may pass, such as not_found, timeout or connection."""
 
-from common.paths import LEDGERS
 from pipeline import download, resample, resize, trim
-from pipeline.runner.ledger import Ledger
-
-_STAGES = ("youtube", "download", "trim", "resample", "resize")
+from pipeline.tools import ledgers
 
 
 def main() -> None:
-    """Forget transient failures, run the per-clip stages over what is not done, and leave the rest to `dvc repro`."""
-    forgotten = 0
-    for name in _STAGES:
-        if (LEDGERS / f"{name}.sqlite").exists():
-            with Ledger(name) as ledger:
-                forgotten += ledger.forget_transient()
-    print(f"retry: {forgotten:,} transient failures to try again")
+    """Mark transient failures as not done, and run the per-clip stages over all clips that are not done.
+
+    Failures that are transient: `pipeline.records.failures.TRANSIENT`. The stages from merge on are left to `dvc repro`.
+    """
+    marked = 0
+    for name in ledgers.existing():
+        with ledgers.open_ledger(name) as ledger:
+            marked += ledger.forget_transient()
+    print(f"retry: {marked:,} transient failures to try again")
     for module in (download, trim, resample, resize):
         module.main()
-    print("retry: run `dvc repro` to carry what came through into the shards")
+    print("retry: run `dvc repro` to add the recovered clips to the shards")

@@ -1,22 +1,48 @@
-"""stats: the funnel from annotated to in shards, by source, and the losses by stage and reason."""
+"""stats: print the funnel from annotation to shard, the losses by reason, and the seconds per clip."""
 
-from pipeline.tools import funnel
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import median
+
+from pipeline.tools import funnel, ledgers
+from pipeline.tools.funnel import Loss
+
+_LABELS = {"download": "probe"}  # the ledger `download` records the probes of files that have arrived
 
 
 def main() -> None:
-    """Print what the manifests that exist so far say."""
+    """Print three tables, from the manifests and ledgers that exist so far.
+
+    Raises:
+        WorkError: download.parquet is missing.
+    """
     tables = funnel.read()
-    by_source = funnel.steps(tables)
-    lines = dict(by_source)
-    if len(lines) > 1:
-        lines["all"] = [sum(column) for column in zip(*by_source.values(), strict=True)]
-    width = max(map(len, lines), default=0)
-    print(" ".join([" " * width, *(f"{name:>10}" for name in funnel.STEPS)]))
-    for source, counts in lines.items():
-        print(" ".join([f"{source:<{width}}", *(f"{count:>10,}" for count in counts)]))
-    lost = funnel.losses(tables)
-    if lost:
-        print("\nlost, by stage and reason, each with one example:")
-    for loss in lost:
-        example = f"{loss.example['clip_id']}: {loss.example['error_detail']}"
-        print(f"  {loss.clips:>6,}  {loss.stage:<9} {loss.source:<12} {loss.error:<20} {example}")
+    blocks = [_steps_table(funnel.count_steps(tables)), _losses_table(funnel.losses(tables)), _seconds_table()]
+    print("\n\n".join("\n".join(lines) for lines in blocks if lines))
+
+
+def _steps_table(counts: Mapping[str, Sequence[int]]) -> list[str]:
+    width = max(map(len, counts), default=0)
+    lines = [" ".join([" " * width, *(f"{name:>10}" for name in funnel.STEPS)])]
+    for source, numbers in counts.items():
+        lines.append(" ".join([f"{source:<{width}}", *(f"{number:>10,}" for number in numbers)]))
+    return lines
+
+
+def _losses_table(losses: Iterable[Loss]) -> list[str]:
+    lines = [
+        f"  {loss.clips:>6,}  {loss.stage:<9} {loss.source:<12} {loss.error:<20} "
+        f"{loss.example.clip_id}: {loss.example.error_detail}"
+        for loss in losses
+    ]
+    return ["lost, by stage and reason, each with one example:", *lines] if lines else []
+
+
+def _seconds_table() -> list[str]:
+    """One line per ledger: the median wall time of its clips that have a result."""
+    lines = []
+    for name in ledgers.existing():
+        with ledgers.open_ledger(name) as ledger:
+            seconds = [outcome.seconds for outcome in ledger.load().values() if outcome.result is not None]
+        if seconds:
+            lines.append(f"  {_LABELS.get(name, name):<9} {median(seconds):.3f} s a clip, median of {len(seconds):,}")
+    return ["time, from the ledgers:", *lines] if lines else []

@@ -1,38 +1,45 @@
-"""Bars, as SVG that needs no script and follows the page's colours."""
+"""The data of the page's bar charts; macros.html.jinja draws them as SVG, which needs no script."""
 
-import html
 import itertools
-from collections.abc import Sequence
-
-_ROW, _LABEL, _WIDTH, _LETTERS = 20, 190, 560, 26
-
-
-def bars(values: Sequence[tuple[str, int]], title: str, kind: str = "train") -> str:
-    """A figure with one line a value: its name, a bar, its number."""
-    if not values:
-        return f"<p class=soft>{html.escape(title)}: nothing to show.</p>"
-    largest = max(value for _, value in values) or 1
-    room = _WIDTH - _LABEL - 60
-    lines = []
-    for number, (name, value) in enumerate(values):
-        top, length = number * _ROW, max(1.0, room * value / largest)
-        short = name if len(name) <= _LETTERS else f"{name[: _LETTERS - 1]}…"
-        lines.append(
-            f"<g><title>{html.escape(name)}: {value:,}</title>"
-            f"<text x={_LABEL - 8} y={top + 14} text-anchor=end>{html.escape(short)}</text>"
-            f"<rect class='bar {kind}' x={_LABEL} y={top + 3} width={length:.1f} height={_ROW - 6} rx=2 />"
-            f"<text class=soft x={_LABEL + length + 6:.1f} y={top + 14}>{value:,}</text></g>"
-        )
-    box, label = f"0 0 {_WIDTH} {_ROW * len(values)}", html.escape(title, quote=True)
-    svg = f"<svg viewBox='{box}' role=img aria-label='{label}'>{''.join(lines)}</svg>"
-    return f"<figure><figcaption>{html.escape(title)}</figcaption>{svg}</figure>"
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 
-def histogram(values: Sequence[float], edges: Sequence[float], unit: str) -> list[tuple[str, int]]:
-    """How many values lie in each interval [edge, next edge); the last one takes all that is above."""
-    counts = [0] * len(edges)
-    for value in values:
-        place = max((n for n, edge in enumerate(edges) if value >= edge), default=0)
-        counts[place] += 1
-    names = [f"{low:g} to {high:g} {unit}" for low, high in itertools.pairwise(edges)]
-    return list(zip([*names, f"{edges[-1]:g} {unit} and more"], counts, strict=True))
+@dataclass(frozen=True)
+class Bar:
+    """One line of a chart."""
+
+    label: str
+    value: int
+
+
+@dataclass(frozen=True)
+class BarChart:
+    """Horizontal bars under a title, in the colour of a split."""
+
+    title: str
+    bars: Sequence[Bar]
+    colour: str = "train"
+
+
+def histogram(values: Iterable[float], edges: Sequence[float], unit: str) -> list[Bar]:
+    """The number of values in each interval [edge, next edge); the last one is open.
+
+    Args:
+        edges: ascending; the first is not above any value.
+    """
+    places = Counter(sum(edge <= value for edge in edges) - 1 for value in values)
+    labels = [f"{low:g} to {high:g} {unit}" for low, high in itertools.pairwise(edges)]
+    labels.append(f"{edges[-1]:g} {unit} and more")
+    return [Bar(label, places[place]) for place, label in enumerate(labels)]
+
+
+def most_common(labels: Iterable[str], count: int, others: str | None = None) -> list[Bar]:
+    """The `count` most frequent labels; with `others`, the rest as one more bar named by their number and this word."""
+    counts = Counter(labels)
+    bars = [Bar(label, number) for label, number in counts.most_common(count)]
+    rest = counts.total() - sum(bar.value for bar in bars)
+    if others is not None and rest:
+        bars.append(Bar(f"{len(counts) - len(bars):,} {others}", rest))
+    return bars

@@ -1,7 +1,7 @@
 const table = document.getElementById("classes");
 const body = table.tBodies[0];
 const search = document.getElementById("search");
-const side = document.getElementById("side");
+const split = document.getElementById("split");
 const shown = document.getElementById("shown");
 const rows = [...body.rows];
 
@@ -10,9 +10,9 @@ function filter() {
   let count = 0;
   for (const row of rows) {
     const text = row.dataset.text;
-    const fits = words.every(word => text.includes(word)) && (!side.value || row.dataset.side === side.value);
-    row.hidden = !fits;
-    count += fits;
+    const matches = words.every(word => text.includes(word)) && (!split.value || row.dataset.split === split.value);
+    row.hidden = !matches;
+    count += matches;
   }
   shown.textContent = `${count.toLocaleString("en")} of ${rows.length.toLocaleString("en")} classes`;
 }
@@ -28,7 +28,7 @@ function sort(header) {
 }
 
 search.addEventListener("input", filter);
-side.addEventListener("change", filter);
+split.addEventListener("change", filter);
 table.tHead.addEventListener("click", event => event.target.closest("button") && sort(event.target.closest("th")));
 body.addEventListener("click", event => {
   const sheet = event.target.closest(".sheet");

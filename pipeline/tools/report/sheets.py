@@ -1,61 +1,56 @@
-"""A small contact sheet for every class, in one JPEG each: a line of frames for each of its first clips."""
+"""A small contact sheet for every class, as one JPEG: one row of frames for each of its first clips."""
 
-import os
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
-from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from pipeline.records.manifests import Row
-from pipeline.video import filmstrip
+from pipeline.records.rows import ShardRow
+from pipeline.tools import clip_frames
+from pipeline.tools.contact_sheet import encode, stack
+from pipeline.video.picture import Picture
 
-FRAMES = 5  # of a clip, spread evenly over it
-SIDE = 64  # pixels of a frame on the sheet
-_QUALITIES = (72, 50, 30, 10)  # the first with which a sheet keeps to its share of ...
-_BYTES = 18_000_000  # ... all sheets together: a page with them stays below 30 MB
-_MOST = 5000  # classes with a sheet, and ...
-_CLIPS = ((700, 3), (1500, 2), (_MOST, 1))  # ... clips on each
+FRAMES = 5  # per clip, evenly spread over it
+SIDE = 64  # pixels; width and height of a frame on the sheet
+_QUALITIES = (72, 50, 30, 10)  # JPEG qualities to try, until a sheet is within its share of ...
+_TOTAL_BYTES = 18_000_000  # ... all sheets together, so that a page with them stays below 30 MB
+_MAX_SHEETS = 5000
+_CLIPS = ((700, 3), (1500, 2), (_MAX_SHEETS, 1))  # up to so many classes, so many clips per sheet
 
 
-def sheets(rows: Sequence[Row], size: int) -> Iterator[tuple[int, bytes]]:
-    """The class id and JPEG of each class's sheet; a class whose filmstrips cannot be read has none.
+def sheets(rows: Sequence[ShardRow], size: int) -> Iterator[tuple[int, bytes]]:
+    """The class id and the JPEG of each class's sheet; a class of which no filmstrip can be read has none.
 
     Args:
-        rows: the shards manifest's; clips of a class are taken in its order.
-        size: pixels of a frame in the filmstrips.
+        rows: of the shards manifest; the first clips of each class in this order are shown.
+        size: width and height of a frame in the filmstrips, pixels.
     """
-    members: dict[int, list[Row]] = {}
+    members: dict[int, list[ShardRow]] = {}
     for row in rows:
-        members.setdefault(row["class_id"], []).append(row)
-    clips = next((clips for most, clips in _CLIPS if len(members) <= most), 1)
-    with ExitStack() as stack:
-        shards: dict[str, int] = {}
-        for class_id in tqdm(sorted(members)[:_MOST], desc="report", unit="class", disable=None):
-            lines = []
-            for row in members[class_id][:clips]:
-                try:
-                    if row["shard"] not in shards:
-                        shards[row["shard"]] = os.open(Path(row["shard"]), os.O_RDONLY)
-                        stack.callback(os.close, shards[row["shard"]])
-                    data = os.pread(shards[row["shard"]], row["length"], row["offset"])
-                    frames = filmstrip.decode(data, size)
-                except (OSError, ValueError):
-                    continue
-                ticks = np.linspace(0, row["valid_frames"] - 1, FRAMES).astype(int)
-                shrunk = [cv2.resize(frames[tick], (SIDE, SIDE), interpolation=cv2.INTER_AREA) for tick in ticks]
-                lines.append(np.hstack(shrunk))
-            if lines:
-                picture = np.ascontiguousarray(np.vstack(lines)[..., ::-1])
-                yield class_id, _encode(picture, _BYTES // min(len(members), _MOST))
+        members.setdefault(row.class_id, []).append(row)
+    clips = next((clips for limit, clips in _CLIPS if len(members) <= limit), 1)
+    limit = _TOTAL_BYTES // max(1, min(len(members), _MAX_SHEETS))
+    for class_id in tqdm(sorted(members)[:_MAX_SHEETS], desc="report", unit="class", disable=None):
+        lines = [frames for row in members[class_id][:clips] if (frames := _sample_frames(row, size))]
+        if lines:
+            yield class_id, _encode_within(stack(lines), limit)
 
 
-def _encode(picture: NDArray[np.uint8], limit: int) -> bytes:
+def _sample_frames(row: ShardRow, size: int) -> list[Picture]:
+    """`FRAMES` frames of `SIDE` x `SIDE` pixels, evenly spread over the clip; none if its filmstrip cannot be read."""
+    try:
+        frames = clip_frames.from_shard(row, size)
+    except (OSError, ValueError):
+        return []
+    ticks = np.linspace(0, row.valid_frames - 1, FRAMES).astype(int)
+    return [np.asarray(cv2.resize(frames[tick], (SIDE, SIDE), interpolation=cv2.INTER_AREA)) for tick in ticks]
+
+
+def _encode_within(sheet: Picture, limit: int) -> bytes:
+    """The JPEG of the first of `_QUALITIES` that takes at most `limit` bytes, else of the last."""
     for quality in _QUALITIES:
-        data = cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
+        data = encode(sheet, ".jpg", quality=quality)
         if len(data) <= limit:
             break
     return data
