@@ -64,7 +64,8 @@ def _explain(url: str, error: Exception) -> str:
     cause = error.__cause__ or error
     if isinstance(cause, FileNotFoundError) or getattr(cause, "status", None) == 404:
         return f"{url} is not there"
-    return f"{url} cannot be read: {type(cause).__name__} {cause}".strip() + ": run the same command again"
+    reason = " ".join(f"{type(cause).__name__} {cause}".split())
+    return f"{url} cannot be read: {reason}: run the same command again"
 
 
 def _check_digest(path: Path, sha256: str) -> None:

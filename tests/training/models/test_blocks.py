@@ -93,7 +93,11 @@ def test_block_equals_torchs_pre_norm_encoder_layer():
         reference.self_attn.in_proj_weight.copy_(block.attn.qkv.weight)
         reference.self_attn.in_proj_bias.copy_(block.attn.qkv.bias)
         pairs = [(reference.self_attn.out_proj, block.attn.proj), (reference.norm1, block.norm1)]
-        pairs += [(reference.norm2, block.norm2), (reference.linear1, block.mlp.fc1), (reference.linear2, block.mlp.fc2)]
+        pairs += [
+            (reference.norm2, block.norm2),
+            (reference.linear1, block.mlp.fc1),
+            (reference.linear2, block.mlp.fc2),
+        ]
         for theirs, ours in pairs:
             theirs.load_state_dict(ours.state_dict())
         assert torch.allclose(block(tokens()), reference(tokens()), atol=1e-5)

@@ -87,7 +87,9 @@ def test_every_parameter_of_every_variant_gets_a_gradient(config):
     model = autoencoder(**config)
     model(random_video(), half_mask(model)).loss.backward()
     unused = [name for name, parameter in model.named_parameters() if parameter.grad is None]
-    zero = [name for name, parameter in model.named_parameters() if parameter.grad is not None and not parameter.grad.any()]
+    zero = [
+        name for name, parameter in model.named_parameters() if parameter.grad is not None and not parameter.grad.any()
+    ]
     assert unused == []
     assert zero == []
 

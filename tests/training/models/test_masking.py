@@ -128,7 +128,7 @@ def test_decoder_mask_is_of_running_cells():
 
 @pytest.mark.parametrize("ratio", [0.0, 0.1, 0.9, 1.0])
 def test_decoder_ratio_that_a_cell_of_four_cannot_have_is_an_error(ratio):
-    with pytest.raises(ValueError, match="must be 0.25, 0.5, 0.75 or null"):
+    with pytest.raises(ValueError, match=r"must be 0\.25, 0\.5, 0\.75 or null"):
         Masking("tube", 0.9, decoder_ratio=ratio)
     with pytest.raises(ValueError, match="must mask 1 to 3 of the 4 patches"):
         running_cells(1, GRID, ratio, Generator())

@@ -7,8 +7,8 @@ import torch
 
 from tests.training.models.tiny import autoencoder
 from training.models import create_model
-from training.models.presets import PRESETS
 from training.models.preprocess import preprocess, standardise, unstandardise
+from training.models.presets import PRESETS
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 

@@ -44,7 +44,9 @@ def test_tokens_are_normalised_patches_of_all_copies_projected(copies):
     module, video = ShiftedPatchTokenization(GRID, 10, copies), small_video()
     tubelets = patchify(shifted_copies(video, 2, copies), 1, 4)
     assert tubelets.shape == (2, 64, copies * 48)
-    normalised = (tubelets - tubelets.mean(2, keepdim=True)) / (tubelets.var(2, correction=0, keepdim=True) + 1e-5).sqrt()
+    normalised = (tubelets - tubelets.mean(2, keepdim=True)) / (
+        tubelets.var(2, correction=0, keepdim=True) + 1e-5
+    ).sqrt()
     expected = normalised @ module.proj.weight.T + module.proj.bias
     assert torch.allclose(module(video), expected, atol=1e-5)
 
@@ -56,7 +58,11 @@ def test_visible_tokens_are_those_of_the_video_with_masked_patches_at_zero():
 
 
 def test_visible_tokens_with_the_leak_are_those_of_the_whole_video():
-    module, video, split = ShiftedPatchTokenization(GRID, 10, zero_masked_patches=False), small_video(), split_at_random()
+    module, video, split = (
+        ShiftedPatchTokenization(GRID, 10, zero_masked_patches=False),
+        small_video(),
+        split_at_random(),
+    )
     assert torch.allclose(module(video, split), gather_tokens(module(video), split.visible), atol=1e-6)
 
 
