@@ -1,13 +1,13 @@
 """Clips from YouTube by yt-dlp, a few at a time, each recorded in a ledger."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
 from pipeline.fetch import youtube
-from pipeline.fetch.youtube import Section
+from pipeline.fetch.youtube import Downloaded, Section
 from pipeline.records.failures import ClipError, Failure
 from pipeline.runner import Job, Task, per_clip
 from pipeline.runner.ledger import Outcome, digest
@@ -16,14 +16,6 @@ from pipeline.sources.context import Context
 from pipeline.sources.kinetics400.annotations import WATCH, duration_s
 
 _BLOCKED = (Failure.RATE_LIMITED, Failure.FORBIDDEN)
-
-
-@dataclass(frozen=True)
-class Downloaded:
-    """The file of one section."""
-
-    path: str
-    bytes: int
 
 
 class YouTube:
@@ -94,5 +86,4 @@ def _without_result(outcome: Outcome[Downloaded]) -> Outcome[Probed]:
 
 def download(section: Section, _: None) -> Downloaded:
     """See `pipeline.fetch.youtube.download`."""
-    path = youtube.download(section)
-    return Downloaded(str(path), path.stat().st_size)
+    return youtube.download(section)
