@@ -11,17 +11,17 @@ from pipeline.records.failures import TRANSIENT, ClipError, Failure
 from pipeline.records.rows import DownloadRow
 from pipeline.sources.clips import Annotation, Arrival, Fetched, failed_row, spare_row, to_row
 from pipeline.sources.context import Context
-from pipeline.sources.kinetics400.annotations import REPLACEMENTS, clip_id_of, duration_s, member_name, read_parts
+from pipeline.sources.kinetics400.annotations import REPLACEMENTS, clip_id_of, duration_s, member_name, read_archive_urls
 from pipeline.sources.kinetics400.quotas import ClassQuotas
 from pipeline.sources.kinetics400.youtube import YouTube
 
-MAX_FAILED_PARTS = 3  # in a row, each after all its attempts
-_RECOVERABLE = TRANSIENT - {Failure.NOT_FOUND, Failure.FORBIDDEN}  # an archive that is gone is not waited for
+MAX_FAILED_ARCHIVES = 3  # in a row, each after all its attempts
+_RECOVERABLE = TRANSIENT - {Failure.NOT_FOUND, Failure.FORBIDDEN}  # an archive that is gone stays gone
 
 
 @dataclass
 class ArchiveStatus:
-    """What the archives have: clips that are in them, and splits that were read in full or failed."""
+    """Which clips are in the archives, and which splits' archives were all read, or failed."""
 
     seen: set[str] = field(default_factory=set)  # clip_ids
     finished: set[str] = field(default_factory=set)  # splits of which every archive was read
@@ -44,11 +44,11 @@ class ArchiveStatus:
 
 
 class Acquisition:
-    """One download: reads archives until every class has its quota and reserve, then makes up for what they lack.
+    """One download: reads archives until every class has its quota and reserve; YouTube fills what they cannot.
 
     Args:
-        quotas: fresh ones.
-        folder: for the clips.
+        quotas: with no clip recorded yet.
+        folder: where the clips are written.
     """
 
     def __init__(self, name: str, context: Context, quotas: ClassQuotas, folder: Path) -> None:
@@ -56,15 +56,15 @@ class Acquisition:
         self._status = ArchiveStatus()
         self._fetched: dict[str, Fetched] = {}
         self._ranks: dict[str, int] = {}
-        self._from_youtube: set[str] = set()  # clip_ids that YouTube was asked for
-        self._not_tried: dict[str, ClipError] = {}  # clips that YouTube was not asked for, as it had blocked others
+        self._from_youtube: set[str] = set()  # clip_ids that were requested from YouTube, with or without success
+        self._not_tried: dict[str, ClipError] = {}  # by clip_id: needed, but YouTube had blocked a request before
 
     def run(self) -> None:
         """Download the clips; those that exist are not downloaded again."""
         for split in self._context.settings.kinetics_splits:
             self._read_archives(split)
         self._fetch_replacements()
-        if not self._status.may_recover:  # else the next run tries the archives again, before YouTube
+        if not self._status.may_recover:  # else the next run tries the archives again before YouTube
             remove_spools(self._folder / "parts", self._context.hosts.disk)
             self._fetch_from_youtube()
 
@@ -85,11 +85,11 @@ class Acquisition:
         return spare_row(clip, quota=quota)
 
     def _read_archives(self, split: str) -> None:
-        urls = read_parts(self._context.hosts, split, self._name)
+        urls = read_archive_urls(self._context.hosts, split, self._name)
         archives = [self._open(url) for url in urls]
         failures = 0  # in a row
         steps = zip(archives, [*archives[1:], None], strict=False)
-        for archive, following in tqdm(steps, total=len(urls), desc=f"{self._name} {split}", unit="part", disable=None):
+        for archive, following in tqdm(steps, total=len(urls), desc=f"{self._name} {split}", unit="archive", disable=None):
             if self._quotas.full:
                 archive.discard()
                 return
@@ -99,16 +99,16 @@ class Acquisition:
             except ClipError as error:
                 self._status.errors[split] = error
                 failures += error.code in _RECOVERABLE
-            if failures == MAX_FAILED_PARTS:
+            if failures == MAX_FAILED_ARCHIVES:
                 tqdm.write(f"{self._name}: {failures} archives in a row failed: the next run tries the rest of {split}")
                 return
         self._status.finished.add(split)
 
     def _read_archive(self, archive: TarArchive, following: TarArchive | None) -> None:
-        """Extract and probe the clips that are needed of one archive; while it is read, `following` is downloaded.
+        """Extract and probe the needed clips of one archive; `following` is downloaded while this one is read.
 
         Raises:
-            ClipError: see `TarArchive.extract`; the clips before the damage are recorded nevertheless.
+            ClipError: see `TarArchive.extract`; clips that were extracted before the error are recorded.
         """
         error: ClipError | None = None
         if not archive.complete or not self._is_extracted(archive):
@@ -138,20 +138,20 @@ class Acquisition:
 
         def target(member: str) -> Path | None:
             if following is not None:
-                following.prefetch()  # at the first member: this archive's own download has ended
+                following.prefetch()  # here, because this archive's own download has ended now
             clip_id = clip_id_of(member)
             return self._path(clip_id) if clip_id is not None and select(clip_id) else None
 
         return target
 
     def _is_extracted(self, archive: TarArchive) -> bool:
-        """Whether every clip that is needed of an archive exists."""
+        """Whether every needed clip of an archive is on disk."""
         rejected = {clip_id_of(name) for name in archive.rejected}
         selected = self._quotas.select(_clip_ids(archive.names))
         return all(clip_id in rejected or self._path(clip_id).exists() for clip_id in selected)
 
     def _fetch_replacements(self) -> None:
-        """Replace broken clips by those of the host's replacement archive, which are matched by YouTube id."""
+        """Replace broken clips by those in the host's replacement archive, matched by YouTube id."""
         broken = {self._quotas.clips[id_].video_id: id_ for id_, fetched in self._fetched.items() if not fetched.ok}
         if not broken or not self._has_replacements():
             return
@@ -222,7 +222,7 @@ def _video_id(member: str) -> str:
 
 
 def _with_absence(fetched: Fetched, absence: ClipError) -> Fetched:
-    """A failure on YouTube that also tells why the clip is in no archive; a failed archive decides the code."""
+    """A failure on YouTube, with the reason why no archive has the clip before it; an archive's own failure decides the code."""
     outcome = fetched.outcome
     code = outcome.error if absence.code is Failure.NOT_FOUND else absence.code.value
     detail = f"{absence.detail}; {outcome.error_detail}"

@@ -115,7 +115,7 @@ def _parse_row(row: Mapping[str, str | None], split: str, source: str, where: st
     )
 
 
-def read_parts(hosts: "Hosts", split: str, source: str) -> list[str]:
+def read_archive_urls(hosts: "Hosts", split: str, source: str) -> list[str]:
     """The URLs of a split's archives, as the host lists them.
 
     Raises:

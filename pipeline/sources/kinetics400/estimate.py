@@ -1,4 +1,4 @@
-"""The estimate that `download --dry-run` prints: clips by class, archives to download, bytes. Reads lists only."""
+"""The estimate printed by `download --dry-run`: clips by class, archives to download, bytes."""
 
 import random
 from collections import Counter
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.fetch.hosts import Hosts
 from pipeline.params import Download
-from pipeline.sources.kinetics400.annotations import AnnotatedClips, read_parts
+from pipeline.sources.kinetics400.annotations import AnnotatedClips, read_archive_urls
 from pipeline.sources.kinetics400.quotas import ClassQuotas
 
 
@@ -23,12 +23,12 @@ class SplitEstimate:
 
 
 def estimate_archives(hosts: Hosts, settings: Download, quotas: ClassQuotas, source: str) -> list[SplitEstimate]:
-    """Simulate the download on fresh `quotas`: clips spread over the archives at random, all of them healthy."""
+    """Simulate the download on `quotas`: clips are spread over the archives at random, and all of them are healthy."""
     estimates = []
     for split in settings.kinetics_splits:
-        urls = read_parts(hosts, split, source)
+        urls = read_archive_urls(hosts, split, source)
         clip_ids = [clip_id for clip_id, clip in quotas.clips.items() if clip.official_split == split]
-        random.Random(f"rehearsal-{settings.seed}").shuffle(clip_ids)
+        random.Random(f"estimate-{settings.seed}").shuffle(clip_ids)
         needed = downloaded = kept = 0
         for number, url in enumerate(urls):
             if quotas.full:
