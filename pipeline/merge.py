@@ -129,6 +129,6 @@ def _check_expected(numbers: Mapping[ClassName, int], multi_label: Collection[st
     counts = ", ".join(f"{source} {count}" for source, count in Counter(name.source for name in numbers).items())
     deciding = "merge.class_rule and merge.label_sets decide" if multi_label else "the labels of the sources decide"
     raise WorkError(
-        f"{len(numbers)} classes ({counts}), but merge.expected_classes is {settings.expected_classes}: "
+        f"the number of classes is {len(numbers)} ({counts}), but merge.expected_classes is {settings.expected_classes}: "
         f"{deciding}; set merge.expected_classes to null to accept any number"
     )

@@ -124,8 +124,8 @@ def _check_expected(rows: Sequence[SplitRow], settings: Settings) -> None:
     if expected is not None and (counts["train"], counts["test"]) != (expected.train, expected.test):
         deciding = "split.file" if settings.by == "file" else "split.held_out"
         raise WorkError(
-            f"{counts['train']} train and {counts['test']} test classes, but split.expected is {expected.train} and "
-            f"{expected.test}: {deciding} decides; set split.expected to null to accept any number"
+            f"the numbers of train and test classes are {counts['train']} and {counts['test']}, but split.expected is "
+            f"{expected.train} and {expected.test}: {deciding} decides; set split.expected to null to accept any numbers"
         )
 
 

@@ -77,7 +77,7 @@ def _overlaps(clips: Sequence[Clip], classes: Mapping[str, ClassName]) -> dict[s
         if clip.clip_id in repeats:
             continue
         if kept and (name := classes[kept[0].clip_id]) != classes[clip.clip_id]:
-            detail = f"its video serves class {name.name} by {kept[0].clip_id}"
+            detail = f"of the same video as {kept[0].clip_id}, which is of class {name.name}"
             repeats[clip.clip_id] = ClipError(Failure.DUPLICATE, detail)
         elif shared := next((earlier for earlier in kept if _overlap(earlier, clip)), None):
             repeats[clip.clip_id] = ClipError(Failure.DUPLICATE, f"it shares seconds with {shared.clip_id}")

@@ -104,7 +104,10 @@ def test_unexpected_number_of_classes_stops_with_counts_and_the_param(project, c
     project.run("download", "trim", "resample", "resize")
     with pytest.raises(WorkError) as caught:
         project.run("merge")
-    assert "3 classes (own 3), but merge.expected_classes is 518: the labels of the sources decide" in str(caught.value)
+    assert (
+        "the number of classes is 3 (own 3), but merge.expected_classes is 518: the labels of the sources decide"
+        in str(caught.value)
+    )
     assert not manifests.exists(CompositeRow)
     project.set(merge__expected_classes=3)
     project.run("merge")
@@ -117,5 +120,7 @@ def test_unexpected_number_of_classes_of_a_multi_label_source_names_the_class_ru
     manifests.write(DownloadRow, [row])
     strip = ResizeRow(clip_id="a", source="tubes", path="x", bytes=1, sha256="a", valid_frames=9)
     manifests.write(ResizeRow, [strip])
-    with pytest.raises(WorkError, match=r"1 classes \(tubes 1\).* merge.class_rule and merge.label_sets decide"):
+    with pytest.raises(
+        WorkError, match=r"number of classes is 1 \(tubes 1\).* merge.class_rule and merge.label_sets decide"
+    ):
         project.run("merge")

@@ -172,7 +172,7 @@ def test_unexpected_numbers_of_classes_stop_with_the_param_that_decides(project)
     write_manifests(named_classes("a", "b", "c"))
     project.set(split__expected={"train": 1, "test": 2})
     with pytest.raises(
-        WorkError, match=r"2 train and 1 test classes, but split.expected is 1 and 2: split.held_out dec"
+        WorkError, match=r"train and test classes are 2 and 1, but split.expected is 1 and 2: split.held_out dec"
     ):
         project.run("split")
     assert not manifests.exists(SplitRow)

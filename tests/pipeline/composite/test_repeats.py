@@ -69,7 +69,7 @@ def test_clips_of_a_youtube_video_have_one_class():
     clips = [youtube_clip(name, label, video_id="v") for name, label in (("a", "run"), ("b", "jump"), ("c", "run"))]
     clips = [replace(clip, rank=rank) for rank, clip in enumerate(clips)]
     assert decide(clips) == {"a": "ok", "b": "duplicate", "c": "ok"}
-    assert details(clips) == {"b": "its video serves class run by a"}
+    assert details(clips) == {"b": "of the same video as a, which is of class run"}
 
 
 def test_clips_of_a_video_that_is_not_from_youtube_may_have_several_classes():
