@@ -127,7 +127,7 @@ def check_shard(shard: Shard, shape: FilmstripShape) -> ShardReport:
         report.problems.append(f"{shard.path}: {error}")
     if found != list(expected):
         missing = [clip_id for clip_id in expected if clip_id not in set(found)]
-        example = f"; {missing[0]} is missing" if missing else "; their order differs"
+        example = f"; {missing[0]} is missing" if missing else "; repeated, or in another order"
         report.problems.append(f"{shard.path}: {len(found)} filmstrips, {len(expected)} in shards.parquet{example}")
     return report
 
