@@ -52,7 +52,7 @@ def download(section: Section) -> Downloaded:
     from yt_dlp.postprocessor.ffmpeg import FFmpegPostProcessor
 
     # yt-dlp's downloader of sections looks for ffmpeg here and ignores the option `ffmpeg_location`.
-    FFmpegPostProcessor._ffmpeg_location.set(imageio_ffmpeg.get_ffmpeg_exe())
+    FFmpegPostProcessor._ffmpeg_location.set(imageio_ffmpeg.get_ffmpeg_exe())  # noqa: SLF001
     stem = Path(section.stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     temporary = stem.with_name(f".part-{os.getpid()}-{stem.name}")
@@ -72,7 +72,7 @@ def download(section: Section) -> Downloaded:
         path = stem.with_suffix(re.sub(r"[^a-z0-9.]", "", written[0].suffix.lower()) or ".mp4")
         with written[0].open("rb") as file:
             os.fsync(file.fileno())
-        os.replace(written[0], path)
+        written[0].replace(path)
     except (yt_dlp.utils.YoutubeDLError, OSError) as error:
         raise _to_clip_error(section.url, error) from None
     finally:

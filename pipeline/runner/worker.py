@@ -166,7 +166,7 @@ def _serve(pipe: Connection, job: Job[Any, Any, Any], folder: Path | None) -> No
             result = job.work(row, job.settings)
         except ClipError as error:
             result = error
-        except Exception as error:  # a bug or a full disk: raised again in the parent
+        except Exception as error:  # noqa: BLE001 (a bug or a full disk: raised again in the parent)
             result = _for_parent(error, row)
         try:
             pipe.send((result, time.perf_counter() - started))

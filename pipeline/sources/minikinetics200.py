@@ -26,7 +26,7 @@ class Entry:
     kind: Literal["minikinetics200"]
 
 
-def create(name: str, entry: Entry, context: "Context") -> Source:
+def create(name: str, _entry: Entry, context: "Context") -> Source:
     """Kinetics-400 with these clips first, under its own name; if Kinetics-400 is no source of its own, these clips only."""
     video_ids = read_ids(context.hosts)
     full = context.hosted.get(kinetics400.SPEC.kind)
@@ -50,7 +50,7 @@ def read_ids(hosts: "Hosts") -> frozenset[str]:
     return frozenset(ids - {""})
 
 
-def _sites(settings: Download) -> tuple[Site, ...]:
+def _sites(_settings: Download) -> tuple[Site, ...]:
     return (Site(HOST, "mini-kinetics-200"),)
 
 

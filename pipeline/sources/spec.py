@@ -52,4 +52,4 @@ class SourceSpec(Generic[E]):
     entry: type[E]
     facts: SourceFacts
     create: "Callable[[str, E, Context], Source | None]"
-    sites: Callable[[Download], tuple[Site, ...]] = lambda settings: ()
+    sites: Callable[[Download], tuple[Site, ...]] = lambda _: ()

@@ -129,8 +129,8 @@ def test_many_clips_in_one_process_leak_no_file_handles_and_no_memory(here, coun
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
     assert sum(succeeds(number) for number in range(count // 4)) == count // 8
-    handles, memory = len(os.listdir("/proc/self/fd")), resident_bytes()
+    handles, memory = len(list(Path("/proc/self/fd").iterdir())), resident_bytes()
     for number in range(count):
         succeeds(number)
-    assert len(os.listdir("/proc/self/fd")) == handles
+    assert len(list(Path("/proc/self/fd").iterdir())) == handles
     assert resident_bytes() - memory < 16e6

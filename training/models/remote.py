@@ -55,7 +55,7 @@ def _download(url: str, target: Path) -> None:
         raise
     except ImportError as error:  # fsspec names the package that the protocol needs
         raise WorkError(f"{url} cannot be read: {error}") from None
-    except Exception as error:  # aiohttp, s3fs and others have error classes of their own
+    except Exception as error:  # noqa: BLE001 (aiohttp, s3fs and others have error classes of their own)
         raise WorkError(_explain(url, error)) from None
 
 

@@ -28,7 +28,7 @@ class Entry:
     kind: Literal["kinetics400"]
 
 
-def create(name: str, entry: Entry, context: "Context") -> Source | None:
+def create(name: str, _entry: Entry, context: "Context") -> Source | None:
     """The source; None if MiniKinetics-200 is a source too, which downloads Kinetics-400 with its own clips first."""
     return None if "minikinetics200" in context.hosted else create_with_subset(name, context, Subset())
 
@@ -40,7 +40,7 @@ def create_with_subset(name: str, context: "Context", subset: Subset) -> Source:
     return Kinetics400(name, context, subset)
 
 
-def _sites(settings: Download) -> tuple[Site, ...]:
+def _sites(_settings: Download) -> tuple[Site, ...]:
     return Site(BUCKET, "kinetics"), Site(WATCH, "youtube")
 
 

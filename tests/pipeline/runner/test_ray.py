@@ -91,7 +91,7 @@ def call_in_process(folder, function, *arguments):
 def _store_result(folder, function, arguments):
     try:
         result = function(*arguments)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 (raised again in the test)
         result = error
     Path(folder, "result").write_bytes(pickle.dumps(result))
 
