@@ -1,4 +1,4 @@
-"""What later stages need to know of a source, whichever dataset it is."""
+"""What later stages and the dataset card use of a source, so that they name no dataset."""
 
 from dataclasses import dataclass
 
@@ -10,10 +10,10 @@ class SourceFacts:
     Args:
         title: the dataset's name as its authors write it.
         citation: title, authors and year of its publication.
-        terms: under which terms it may be used.
+        terms: the terms under which it may be used.
         multi_label: a clip has several labels, and `merge.class_rule` decides its class; else its one label is its class.
-        youtube_videos: `video_id` is a YouTube id, so clips of several sources may be of one video.
-        hosted: it is fetched from a host; else it is a folder of the user's own.
+        youtube_videos: `video_id` is a YouTube id, so that clips of several sources may be of one video.
+        hosted: it is downloaded; else it is a folder of the user's own.
     """
 
     title: str

@@ -28,7 +28,8 @@ def parse(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:
     """The entries under `sources`, typed by their kind.
 
     Raises:
-        ParamError: an unknown kind or key, a name that is no plain word, or the same hosted dataset twice.
+        ParamError: an unknown kind or key, a name with other characters than letters, digits and `_`, or the same
+            hosted dataset twice.
     """
     if not entries:
         raise ParamError("params.yaml: sources is empty: list at least one dataset or folder")
@@ -59,7 +60,7 @@ def needs_hosts(params: PipelineParams) -> bool:
 
 def create(params: PipelineParams) -> list[Source]:
     """The sources that params.yaml asks for, in its order. Raises as `parse`."""
-    # Here, because facts are needed by stages that download nothing: requests, fsspec and av stay unloaded there.
+    # Imported here, so that stages that need facts only do not load requests, fsspec and av.
     from pipeline.sources.context import make_context
 
     entries = parse(params.sources)

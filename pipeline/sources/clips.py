@@ -16,7 +16,7 @@ _LENGTH_FACTOR, _LENGTH_MARGIN_S = 2, 5  # a cut at keyframes is longer than ann
 
 @dataclass(frozen=True)
 class Annotation:
-    """A clip as annotated, before any of its bytes are fetched."""
+    """A clip as annotated, before any of its bytes are fetched; the fields are columns of `DownloadRow`."""
 
     clip_id: str
     source: str
@@ -44,7 +44,7 @@ class Arrival:
 
     @property
     def max_s_text(self) -> str:
-        """How `max_s` is computed."""
+        """The formula of `max_s`, for messages."""
         return f"{_LENGTH_FACTOR} x {self.annotated_s:g} + {_LENGTH_MARGIN_S} s"
 
 

@@ -1,4 +1,4 @@
-"""The tools that sources download with."""
+"""The hosts, settings and helpers that sources download with."""
 
 import zipfile
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from pipeline.sources.probe import probe_all
 
 @dataclass(frozen=True)
 class Context:
-    """The hosts, settings and helpers of one run of `download`.
+    """One run of `download`.
 
     Args:
         hosted: names of the hosted sources of the run, by kind.

@@ -11,7 +11,13 @@ from pipeline.records.failures import TRANSIENT, ClipError, Failure
 from pipeline.records.rows import DownloadRow
 from pipeline.sources.clips import Annotation, Arrival, Fetched, failed_row, spare_row, to_row
 from pipeline.sources.context import Context
-from pipeline.sources.kinetics400.annotations import REPLACEMENTS, clip_id_of, duration_s, member_name, read_archive_urls
+from pipeline.sources.kinetics400.annotations import (
+    REPLACEMENTS,
+    clip_id_of,
+    duration_s,
+    member_name,
+    read_archive_urls,
+)
 from pipeline.sources.kinetics400.quotas import ClassQuotas
 from pipeline.sources.kinetics400.youtube import YouTube
 
@@ -89,7 +95,9 @@ class Acquisition:
         archives = [self._open(url) for url in urls]
         failures = 0  # in a row
         steps = zip(archives, [*archives[1:], None], strict=False)
-        for archive, following in tqdm(steps, total=len(urls), desc=f"{self._name} {split}", unit="archive", disable=None):
+        for archive, following in tqdm(
+            steps, total=len(urls), desc=f"{self._name} {split}", unit="archive", disable=None
+        ):
             if self._quotas.full:
                 archive.discard()
                 return

@@ -2,12 +2,14 @@
 
 import functools
 import gzip
+import time
 
 import pytest
 
 from pipeline.fetch.http import RetryPolicy
 from pipeline.records.manifests import path_of
 from pipeline.records.rows import DownloadRow
+from pipeline.sources.probe import probe_all
 from tests.conftest import make_project
 from tests.pipeline.host import Trouble, serving
 from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids, write_tar_gz
@@ -159,6 +161,24 @@ def test_only_one_source_leaves_the_rows_of_the_others(host, tmp_path, videos):
 
 
 # Which archives are requested
+
+
+def test_next_archive_is_downloaded_while_the_clips_of_one_are_probed(host, monkeypatch):
+    requested_at_probe = []
+
+    def probe_once_the_next_is_requested(*arguments, **options):
+        number = len(requested_at_probe) + 1
+        path, deadline = f"/kinetics/400/train/part_{number}.tar.gz", time.monotonic() + 5
+        while path not in requested_parts(host) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        requested_at_probe.append(path in requested_parts(host))
+        return probe_all(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipeline.sources.context.probe_all", probe_once_the_next_is_requested)
+        host.files[LIST] = b"".join(host.files[LIST].splitlines(keepends=True)[:2])
+        download(host.project)
+    assert requested_at_probe[:2] == [True, False]  # there is no third archive
 
 
 def test_archives_after_the_full_quota_are_not_downloaded(host):
