@@ -1,4 +1,4 @@
-"""The probe of a file that has arrived: it opens, its first and last keyframes decode, and it is not far too long."""
+"""A check of downloaded files: the container opens, the first and last keyframes decode, and the length is plausible."""
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
