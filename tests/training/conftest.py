@@ -10,6 +10,10 @@ import torch
 from tests.training import toy
 
 STAGES = ("pretrain", "stage1", "stage2", "stage3", "evaluate")
+NETWORKS = (  # the runs of the stages
+    *("pretrain", "stage1", "stage2/autoencoder", "stage2/unmasked", "stage2/masked"),
+    *("stage3/mann_pretrained", "stage3/mann_scratch", "stage3/lstm_pretrained"),
+)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -18,11 +18,6 @@ import yaml
 
 from tests.conftest import REPO
 
-OPTIMISER = {
-    **{"steps": 2, "warmup": 1, "batch": 4, "lr": 0.001, "weight_decay": 0.0},
-    **{"betas": [0.9, 0.95], "clip_norm": 1.0},
-}
-
 
 @dataclass
 class ToyClip:
@@ -130,15 +125,21 @@ def _row(clip: ToyClip, shard: str, offset: int, length: int) -> dict[str, Any]:
     }
 
 
+def optimiser(steps: int) -> dict[str, Any]:
+    """Params of an optimiser."""
+    values = {"steps": steps, "warmup": 1, "batch": 4, "lr": 0.01, "weight_decay": 0.1}
+    return values | {"betas": [0.9, 0.95], "clip_norm": 1.0}
+
+
 def write_params(root: Path, **changes: Any) -> None:
     """Write params that train for a few steps; `pretrain__stride=4` sets `pretrain.stride`, whatever the corpus."""
     params = yaml.safe_load((REPO / "params.yaml").read_text())
     for section in ("pretrain", "stage1", "stage2", "stage3", "evaluate"):
         params[section] |= params[section].pop("sample")
-    params["pretrain"]["optimiser"] = OPTIMISER | {"steps": 4}
-    params["stage1"]["optimiser"] = OPTIMISER
-    params["stage2"] |= {"pretrain": OPTIMISER, "finetune": OPTIMISER}
-    params["stage3"] |= {"optimiser": OPTIMISER | {"steps": 3}, "instances": 3}
+    params["pretrain"]["optimiser"] = optimiser(steps=4)
+    params["stage1"]["optimiser"] = optimiser(steps=2)
+    params["stage2"] |= {"pretrain": optimiser(steps=2), "finetune": optimiser(steps=2)}
+    params["stage3"] |= {"optimiser": optimiser(steps=3), "instances": 3}
     params["evaluate"]["episodes"] = 40
     for dotted, value in changes.items():
         *sections, key = dotted.split("__")
@@ -146,7 +147,7 @@ def write_params(root: Path, **changes: Any) -> None:
         for section in sections:
             place = place[section]
         place[key] = value
-    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
 def run_training(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

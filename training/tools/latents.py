@@ -1,6 +1,8 @@
 """export-latents: one latent per clip from a trained encoder, by clip_id."""
 
 import argparse
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -66,24 +68,14 @@ def main(
     rows = clips.select(split=split)
     if not rows:
         raise WorkError(f"no clips in split {split!r}" if split else "no clips in manifests/shards.parquet")
-    shape = (len(rows), config.dim) if pool == "mean" else (len(rows), config.grid.tokens, config.dim)
     ids = [row.clip_id for row in rows]
-    with replacing(out) as temporary:
-        array = temporary.with_suffix(".npy")
-        # Mapped to disk: the token grids of a full dataset do not fit into memory.
-        latents = np.lib.format.open_memmap(array, mode="w+", dtype=np.float32, shape=shape)
-        for first in tqdm(range(0, len(rows), _BATCH), desc="latents", unit="batch", disable=None):
-            batch = rows[first : first + _BATCH]
-            frames = torch.from_numpy(np.stack([_window(clips, row, config.num_frames, stride) for row in batch]))
-            video = preprocess(frames.to(pick_device()), config)
-            latents[first : first + _BATCH] = _encode(network, video, layer, pool).cpu().numpy()
-        latents.flush()
-        if out.suffix == ".parquet":
-            _write_parquet(temporary, ids, latents)
-            array.unlink()
-    if out.suffix == ".npy":
-        write_json(out.with_suffix(".json"), {"clip_id": ids})
-    print(f"{out}: {len(ids):,} clips, {' x '.join(map(str, shape[1:]))} values each")
+    batches = _encode_clips(network, clips, rows, layer, pool, stride)
+    if out.suffix == ".parquet":
+        _write_parquet(out, ids, batches)
+    else:
+        _write_npy(out, ids, batches)
+    values = f"{config.dim}" if pool == "mean" else f"{config.grid.tokens} x {config.dim}"
+    print(f"{out}: {len(ids):,} clips, {values} values each")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -121,23 +113,45 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
 
+@torch.no_grad()
+def _encode_clips(
+    network: MAE | Classifier, clips: Clips, rows: Sequence[Clip], layer: int, pool: str, stride: int
+) -> Iterator[NDArray[np.float32]]:
+    """Latents of consecutive clips, a batch at a time: (B, D), or (B, N, D) if `pool` is tokens."""
+    for first in tqdm(range(0, len(rows), _BATCH), desc="latents", unit="batch", disable=None):
+        windows = [_window(clips, row, network.config.num_frames, stride) for row in rows[first : first + _BATCH]]
+        video = preprocess(torch.from_numpy(np.stack(windows)).to(pick_device()), network.config)
+        tokens = network.encode(video) if layer == -1 else _block_output(network, video, layer)
+        yield (tokens.mean(1) if pool == "mean" else tokens).float().cpu().numpy()
+
+
 def _window(clips: Clips, clip: Clip, frames: int, stride: int) -> NDArray[np.uint8]:
     ticks = np.arange(frames) * stride % clip.valid_frames
     return clips.frames(clip.clip_id)[ticks]
 
 
-@torch.no_grad()
-def _encode(network: MAE | Classifier, video: Tensor, layer: int, pool: str) -> Tensor:
-    """Video (B, 3, T, S, S) -> (B, D), or (B, N, D) if `pool` is tokens."""
-    encoder = network.encoder
-    if layer == -1:
-        tokens = network.encode(video)
-    else:
-        tokens = encoder.hidden_states(video)[layer + 1]
-        tokens = tokens[:, 1:] if encoder.class_token is not None else tokens
-    return (tokens.mean(1) if pool == "mean" else tokens).float()
+def _block_output(network: MAE | Classifier, video: Tensor, layer: int) -> Tensor:
+    """Tokens (B, N, D) after a block, without a class token."""
+    tokens = network.encoder.hidden_states(video)[layer + 1]
+    return tokens if network.encoder.class_token is None else tokens[:, 1:]
 
 
-def _write_parquet(path: Path, ids: list[str], latents: NDArray[np.float32]) -> None:
+def _write_parquet(path: Path, ids: Sequence[str], batches: Iterable[NDArray[np.float32]]) -> None:
+    latents = np.concatenate(list(batches))
     column = pa.FixedSizeListArray.from_arrays(pa.array(latents.ravel()), latents.shape[1])
-    pq.write_table(pa.table({"clip_id": ids, "latent": column}), path, compression="zstd")
+    with replacing(path) as temporary:
+        pq.write_table(pa.table({"clip_id": list(ids), "latent": column}), temporary, compression="zstd")
+
+
+def _write_npy(path: Path, ids: Sequence[str], batches: Iterator[NDArray[np.float32]]) -> None:
+    """Write the latents, and the ids to a `.json` file beside them."""
+    head = next(batches)
+    with replacing(path) as temporary:
+        # Mapped to disk: the token grids of a full dataset do not fit into memory.
+        latents = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=(len(ids), *head.shape[1:]))
+        first = 0
+        for batch in itertools.chain([head], batches):
+            latents[first : first + len(batch)] = batch
+            first += len(batch)
+        latents.flush()
+    write_json(path.with_suffix(".json"), {"clip_id": list(ids)})

@@ -1,7 +1,6 @@
-"""Latents leave by clip_id, of any layer, pooled or not, from our own or other people's weights."""
+"""Exported latents: of any layer, pooled or not, from our own or other checkpoints."""
 
 import json
-import subprocess
 import sys
 
 import numpy as np
@@ -9,79 +8,169 @@ import pandas as pd
 import pytest
 import torch
 
-from tests.training.conftest import ROOT
-from training.clips import Clips, normalise
+from common import command
+from tests.training import toy
+from training import __main__ as entry
+from training.clips import Clips
 from training.models import create_model, export_pretrained
+from training.models.preprocess import preprocess
 
 SMALL = {"num_frames": 8, "dim": 48, "depth": 2, "heads": 3, "decoder_dim": 24, "decoder_depth": 1}
-SET = [part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")]
 
 
-def call(folder, *arguments):
-    command = [sys.executable, "-m", "training", "export-latents", *arguments]
-    environment = {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment, check=False)
+def overrides(shape):
+    """Command-line arguments that set fields of a model's config."""
+    return [part for name, value in shape.items() for part in ("--set", f"{name}={value}")]
+
+
+OWN = ["--model", "small_2x8x8", "--weights", "model.pt", *overrides(SMALL)]
 
 
 @pytest.fixture
-def weights(project):
+def export(monkeypatch, capsys):
+    """Runs `python -m training export-latents ARGUMENTS` in this process; returns the exit code and stderr."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["training", "export-latents", *arguments])
+        code = command.run(entry.main)
+        return code, capsys.readouterr().err
+
+    return call
+
+
+@pytest.fixture
+def weights(toy_project):
+    """A model whose checkpoint is model.pt."""
     torch.manual_seed(0)
     model = create_model("small_2x8x8", **SMALL).eval()
-    export_pretrained(model, project / "model.pt")
+    export_pretrained(model, toy_project / "model.pt")
     return model
 
 
-def expected(model, clip_id, layer=None):
-    video = normalise(Clips()[clip_id][torch.arange(8) * 4][None])
+def expected(model, clip_id, *, layer=None, stride=4):
+    """Tokens of a clip's first window, (N, D)."""
+    frames = Clips()[clip_id][torch.arange(model.config.num_frames) * stride]
+    video = preprocess(frames[None], model.config)
     with torch.no_grad():
-        return (model.encode(video) if layer is None else model.encoder.hidden_states(video)[layer + 1])[0]
+        tokens = model.encode(video) if layer is None else model.encoder.hidden_states(video)[layer + 1]
+    return tokens[0].numpy()
 
 
-def test_one_mean_a_clip_in_parquet(project, weights):
-    done = call(project, "--model", "small_2x8x8", "--weights", "model.pt", *SET, "-o", "out/latents.parquet")
-    assert done.returncode == 0, done.stderr
-    table = pd.read_parquet(project / "out/latents.parquet")
-    assert set(table.clip_id) == {row.clip_id for row in Clips().rows}
-    row = table.set_index("clip_id").loc["toy-c03-1"]
-    np.testing.assert_allclose(row.latent, expected(weights, "toy-c03-1").mean(0).numpy(), atol=1e-5)
-    assert [path.name for path in (project / "out").iterdir()] == ["latents.parquet"]
+def test_parquet_has_one_mean_per_clip(toy_project, weights, export):
+    code, err = export(*OWN, "-o", "out/latents.parquet")
+    assert code == 0, err
+    table = pd.read_parquet(toy_project / "out/latents.parquet")
+    assert list(table.clip_id) == [row.clip_id for row in Clips().rows]
+    for clip_id in ("toy-c00-0", "toy-c03-1", "toy-c11-3"):
+        latent = table.set_index("clip_id").latent[clip_id]
+        np.testing.assert_allclose(latent, expected(weights, clip_id).mean(0), atol=1e-5)
+    assert [path.name for path in (toy_project / "out").iterdir()] == ["latents.parquet"]
 
 
-def test_every_token_of_a_layer_in_npy(project, weights):
-    arguments = ["--model", "small_2x8x8", "--weights", "model.pt", *SET, "--layer", "0", "--tokens", "--split", "test"]
-    done = call(project, *arguments, "-o", "tokens.npy")
-    assert done.returncode == 0, done.stderr
-    tokens, ids = np.load(project / "tokens.npy"), json.loads((project / "tokens.json").read_text())["clip_id"]
+def test_npy_has_every_token_of_a_layer(toy_project, weights, export):
+    code, err = export(*OWN, "--layer", "0", "--tokens", "--split", "test", "-o", "tokens.npy")
+    assert code == 0, err
+    tokens, ids = np.load(toy_project / "tokens.npy"), json.loads((toy_project / "tokens.json").read_text())["clip_id"]
     assert ids == [row.clip_id for row in Clips().select(split="test")]
     assert tokens.shape == (len(ids), weights.config.grid.tokens, 48)
-    np.testing.assert_allclose(tokens[2], expected(weights, ids[2], layer=0).numpy(), atol=1e-5)
+    for position in (2, 19):
+        np.testing.assert_allclose(tokens[position], expected(weights, ids[position], layer=0), atol=1e-5)
 
 
-def test_another_size_is_scaled_to(project):
-    shape = {"image_size": 32, "dim": 48, "depth": 1, "heads": 3, "decoder_dim": 24, "decoder_heads": 3}
-    export_pretrained(create_model("videomae_small", **shape), project / "small.pt")
-    changes = [part for name, value in shape.items() for part in ("--set", f"{name}={value}")]
-    done = call(project, "--model", "videomae_small", "--weights", "small.pt", *changes, "-o", "a.parquet")
-    assert done.returncode == 0, done.stderr
+def test_frames_are_the_stride_apart(toy_project, weights, export):
+    assert export(*OWN, "--stride", "7", "-o", "latents.npy")[0] == 0
+    first = Clips().rows[0].clip_id
+    mean = expected(weights, first, stride=7).mean(0)
+    np.testing.assert_allclose(np.load("latents.npy")[0], mean, atol=1e-5)
+
+
+def test_a_clip_shorter_than_the_window_is_repeated(here, export):
+    numbered = toy.numbered_frames(3, ticks=40)
+    toy.write_shards(here, [toy.ToyClip("short", numbered, 0, valid_frames=10)])
+    toy.write_params(here)
+    model = create_model("small_2x8x8", **SMALL).eval()
+    export_pretrained(model, here / "model.pt")
+    assert export(*OWN, "-o", "latents.npy")[0] == 0
+    frames = Clips()["short"][[0, 4, 8, 2, 6, 0, 4, 8]]
+    with torch.no_grad():
+        mean = model.encode(preprocess(frames[None], model.config))[0].mean(0)
+    np.testing.assert_allclose(np.load("latents.npy")[0], mean, atol=1e-5)
+
+
+def test_the_class_token_is_left_out(toy_project, export):
+    model = create_model("small_2x8x8", **SMALL, class_token=True).eval()
+    export_pretrained(model, toy_project / "model.pt")
+    assert export(*OWN, "--set", "class_token=true", "--layer", "1", "-o", "latents.npy")[0] == 0
+    tokens = expected(model, Clips().rows[0].clip_id, layer=1)[1:]
+    np.testing.assert_allclose(np.load("latents.npy")[0], tokens.mean(0), atol=1e-5)
+
+
+def test_clips_are_resized_to_a_model_of_another_size(toy_project, export):
+    shape = {
+        "image_size": 32,
+        "num_frames": 8,
+        "dim": 48,
+        "depth": 1,
+        "heads": 3,
+        "decoder_dim": 24,
+        "decoder_heads": 3,
+    }
+    model = create_model("videomae_small", **shape).eval()
+    export_pretrained(model, toy_project / "small.pt")
+    arguments = ["--model", "videomae_small", "--weights", "small.pt", *overrides(shape)]
+    assert export(*arguments, "-o", "a.parquet")[0] == 0
+    latent = pd.read_parquet("a.parquet").set_index("clip_id").latent["toy-c05-2"]
+    np.testing.assert_allclose(latent, expected(model, "toy-c05-2").mean(0), atol=1e-5)
+
+
+def test_without_a_model_the_pre_trained_one_is_used(trained_project, monkeypatch, tmp_path, export):
+    monkeypatch.chdir(trained_project)
+    out = tmp_path / "latents.npy"
+    assert export("--stride", "2", "-o", str(out))[0] == 0
+    from training import params
+    from training.engine.setup import load_autoencoder
+
+    model = load_autoencoder(params.load(), 64)
+    first = Clips().rows[0].clip_id
+    np.testing.assert_allclose(np.load(out)[0], expected(model, first, stride=2).mean(0), atol=1e-5)
+
+
+def test_other_files_of_the_same_name_stay(toy_project, weights, export):
+    (toy_project / "latents.npy").write_bytes(b"precious")
+    assert export(*OWN, "-o", "latents.parquet")[0] == 0
+    assert (toy_project / "latents.npy").read_bytes() == b"precious"
+
+
+def test_a_failed_export_leaves_nothing_behind(toy_project, weights, export):
+    shard = toy_project / "data/shards/test-000000.tar"
+    shard.write_bytes(b"\0" * shard.stat().st_size)
+    (toy_project / "out").mkdir()
+    for name in ("latents.parquet", "latents.npy"):
+        code, err = export(*OWN, "-o", f"out/{name}")
+        assert code == 1
+        assert "holds no filmstrip" in err
+        assert list((toy_project / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "message"),
     [
-        (["-o", "a.txt"], 2, "must end in .parquet or .npy"),
-        (["-o", "a.parquet", "--tokens"], 2, "go into an .npy file"),
+        (["-o", "a.txt"], 2, "-o a.txt: must end in .parquet or .npy"),
+        (["-o", "a.parquet", "--tokens"], 2, "-o a.parquet: --tokens are written to an .npy file only"),
         (["-o", "a.parquet", "--model", "small_2x8x8"], 2, "--model and --weights go together"),
-        (["-o", "a.parquet", "--set", "dim"], 2, "must be KEY=VALUE"),
+        (["-o", "a.parquet", "--weights", "model.pt"], 2, "--model and --weights go together"),
+        (["-o", "a.parquet", "--set", "dim"], 2, "--set dim: must be KEY=VALUE"),
+        (["-o", "a.parquet", "--set", "dim=[1"], 2, "--set dim=[1: must be KEY=VALUE, the value in YAML"),
+        (["-o", "a.parquet", "--set", "dim=wide"], 2, "dim is 'wide'"),
+        (["-o", "a.parquet", "--stride", "0"], 2, "--stride 0: must be at least 1"),
         (["-o", "a.parquet"], 1, "checkpoints/pretrain/model.pt is not here"),
-        (
-            ["-o", "a.npy", "--model", "small_2x8x8", "--weights", "model.pt", *SET, "--layer", "7"],
-            2,
-            "must be from -1 to 1",
-        ),
+        ([*OWN, "-o", "a.npy", "--layer", "7"], 2, "--layer 7: must be from -1 to 1"),
+        ([*OWN, "-o", "a.npy", "--split", "val"], 1, "no clips in split 'val'"),
+        ([*OWN, "-o", "a.npy", "--set", "dim=24"], 1, "model.pt"),
     ],
 )
-def test_what_cannot_be_is_said_in_a_line(project, weights, arguments, code, said):
-    done = call(project, *arguments)
-    assert done.returncode == code, done.stderr
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_wrong_argument_is_one_line(toy_project, weights, export, arguments, code, message):
+    found, err = export(*arguments)
+    assert found == code, err
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
