@@ -1,4 +1,4 @@
-"""`python -m pipeline STAGE`: the data stages, one command each."""
+"""`python -m pipeline STAGE`: the data stages and the tools to inspect them, one command each."""
 
 import argparse
 import importlib
@@ -8,57 +8,39 @@ from pathlib import Path
 from common import command
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
-TOOLS = ("stats", "report", "retry")
+TOOLS = ("stats", "show", "report", "retry", "corpus")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """The command line: one command per module, described by the module's docstring."""
     top = argparse.ArgumentParser(prog="python -m pipeline", description="Videos in, shards out.")
-    stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
+    commands = top.add_subparsers(dest="command", required=True, metavar="STAGE")
     folder = Path(__file__).parent
     modules = [folder / name for name in STAGES] + [folder / "tools" / name for name in TOOLS]
-    made = {module.name: command.add_command(stages, module) for module in modules}
-    made["download"].add_argument("--only", metavar="SOURCE", help="fetch this source alone")
-    made["download"].add_argument("--dry-run", action="store_true", help="say what would be fetched; fetch lists only")
-    made["download"].add_argument("--refill", action="store_true", help="fetch again what keep_raw: false has dropped")
-    show = stages.add_parser(
-        "show",
-        help="contact sheet of a clip, a class, or the losses of one kind",
-        description="Contact sheet as a picture.",
-    )
-    what = show.add_mutually_exclusive_group(required=True)
-    what.add_argument("clip_id", nargs="?", metavar="CLIP_ID", help="the clip whose ticks to show")
-    what.add_argument("--class", dest="class_name", metavar="NAME", help="show clips of this class instead")
-    what.add_argument("--failures", metavar="CODE", help="show what was lost for this reason, such as decode_error")
+    by_name = {module.name: command.add_command(commands, module) for module in modules}
+
+    download = by_name["download"]
+    download.add_argument("--only", metavar="SOURCE", help="download this source only")
+    download.add_argument("--dry-run", action="store_true", help="print the plan; download annotation lists only")
+    download.add_argument("--refill", action="store_true", help="download again the bytes that keep_raw: false dropped")
+
+    show = by_name["show"]
+    subject = show.add_mutually_exclusive_group(required=True)
+    subject.add_argument("clip_id", nargs="?", metavar="CLIP_ID", help="clip whose ticks to show")
+    subject.add_argument("--class", dest="class_name", metavar="NAME", help="class whose first clips to show")
+    subject.add_argument("--failures", metavar="CODE", help="failure code whose clips to show, such as decode_error")
     show.add_argument("-o", "--out", type=Path, required=True, help="picture to write, .png or .jpg")
-    corpus = stages.add_parser("corpus", help="switch params.yaml to sample, full, or a mirror")
-    corpus.add_argument("corpus", metavar="sample|full|PATH|URL")
+
+    by_name["corpus"].add_argument("corpus", metavar="sample|full|PATH|URL", help="the corpus to read from now on")
     return top
 
 
 def main() -> None:
-    """Run the stage that the command line names; its module is imported only now, so `--help` is instant."""
-    arguments = parser().parse_args()
-    if arguments.stage == "show":
-        from pipeline.tools import show
-
-        if arguments.class_name is not None:
-            show.show_class(arguments.class_name, arguments.out)
-        elif arguments.failures is not None:
-            show.show_failures(arguments.failures, arguments.out)
-        else:
-            show.show_clip(arguments.clip_id, arguments.out)
-    elif arguments.stage == "corpus":
-        from pipeline.tools.corpus import switch
-
-        switch(arguments.corpus)
-    elif arguments.stage == "download":
-        from pipeline import download
-
-        download.main(only=arguments.only, dry_run=arguments.dry_run, refill=arguments.refill)
-    else:
-        folder = "pipeline.tools" if arguments.stage in TOOLS else "pipeline"
-        importlib.import_module(f"{folder}.{arguments.stage}").main()
+    """Run `main` of the module that the command line names; only this module is imported, so that `--help` is fast."""
+    arguments = vars(parser().parse_args())
+    name = arguments.pop("command")
+    package = "pipeline.tools" if name in TOOLS else "pipeline"
+    importlib.import_module(f"{package}.{name}").main(**arguments)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ def draw_background(rng: random.Random, width: int, height: int, *, dark: bool) 
     """A random background `(height, width, 3) uint8`, dark or bright as a whole."""
     low, high = (10, 95) if dark else (150, 245)
     corners = np.array([[[rng.uniform(low, high) for _ in range(3)] for _ in range(2)] for _ in range(2)], np.float32)
-    picture: NDArray[np.float32] = cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR)
+    picture = np.asarray(cv2.resize(corners, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     texture = rng.choice(("plain", "stripes", "blobs", "grain"))
     if texture == "stripes":
         angle, period = rng.uniform(0, math.pi), rng.uniform(6, 20)

@@ -23,6 +23,16 @@ _FAILED_FRAMES = 5  # frames shown of a failed clip
 _PANEL = 420  # pixels; width of the text beside them
 
 
+def main(out: Path, clip_id: str | None = None, class_name: str | None = None, failures: str | None = None) -> None:
+    """Write the sheet of exactly one of: a clip, a class, a failure code."""
+    if class_name is not None:
+        show_class(class_name, out)
+    elif failures is not None:
+        show_failures(failures, out)
+    elif clip_id is not None:
+        show_clip(clip_id, out)
+
+
 def show_clip(clip_id: str, out: Path) -> None:
     """Write all ticks of a clip, each with its tick, its time, and the time of the source frame; padding is grey.
 
@@ -37,8 +47,8 @@ def show_clip(clip_id: str, out: Path) -> None:
     cells = [
         cell(
             frame,
-            f"{tick} {tick / settings.resample.fps:.1f}s",
-            f"{float(pts * time_base):.3f}s",
+            f"{tick}: {tick / settings.resample.fps:.1f} s",
+            f"source {float(pts * time_base):.3f} s",
             grey=tick >= row.valid_frames,
         )
         for tick, (frame, pts) in enumerate(zip(frames, resampled.timeline, strict=True))

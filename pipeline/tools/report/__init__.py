@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
 
 from common.files import write_bytes
 from common.params import PARAMS
@@ -52,25 +51,22 @@ def main() -> None:
     tables = funnel.read()
     shards = manifests.read(ShardRow)
     classes = _class_entries(shards, settings.resize.size)
-    page = (
-        make_environment()
-        .get_template("dataset.html.jinja")
-        .render(
-            style=_read_inline("style.css"),
-            script=_read_inline("script.js"),
-            settings=settings,
-            clips=len(shards),
-            classes=classes,
-            classes_by_source=Counter(entry.source for entry in classes),
-            splits=_split_cells(classes, shards),
-            steps=funnel.STEPS,
-            funnel=[(source, *counts) for source, counts in funnel.count_steps(tables).items()],
-            losses=_loss_cells(tables),
-            largest=_largest_classes(classes),
-            measures=_measures(tables, {row.clip_id for row in shards}, settings.resample.fps),
-            versions=[("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)],
-            params_yaml=PARAMS.read_text(encoding="utf-8"),
-        )
+    template = make_environment().get_template("dataset.html.jinja")
+    page = template.render(
+        style=(_HERE / "style.css").read_text(encoding="utf-8"),
+        script=(_HERE / "script.js").read_text(encoding="utf-8"),
+        settings=settings,
+        clips=len(shards),
+        classes=classes,
+        classes_by_source=Counter(entry.source for entry in classes),
+        splits=_split_cells(classes, shards),
+        steps=funnel.STEPS,
+        funnel=[(source, *counts) for source, counts in funnel.count_steps(tables).items()],
+        losses=_loss_cells(tables),
+        largest=_largest_classes(classes),
+        measures=_measures(tables, {row.clip_id for row in shards}, settings.resample.fps),
+        versions=[("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)],
+        params_yaml=PARAMS.read_text(encoding="utf-8"),
     )
     data = page.encode()
     write_bytes(OUT, data)
@@ -78,7 +74,7 @@ def main() -> None:
 
 
 def make_environment() -> Environment:
-    """The page's templates; everything that they insert is escaped, unless it is `Markup`."""
+    """The page's templates; everything that they insert is escaped, except style and script."""
     environment = Environment(
         loader=FileSystemLoader(_HERE / "templates"),
         autoescape=True,
@@ -88,11 +84,6 @@ def make_environment() -> Environment:
     )
     environment.filters["thousands"] = lambda number: f"{number:,}"
     return environment
-
-
-def _read_inline(name: str) -> Markup:
-    """A file of this folder, to stand in the page unescaped."""
-    return Markup((_HERE / name).read_text(encoding="utf-8"))
 
 
 def _class_entries(shards: Sequence[ShardRow], size: int) -> list[ClassEntry]:
@@ -127,17 +118,15 @@ def _loss_cells(tables: Tables) -> list[Cells]:
     return cells
 
 
-def _largest_classes(classes: Iterable[ClassEntry]) -> list[BarChart]:
+def _largest_classes(classes: Sequence[ClassEntry]) -> list[BarChart]:
+    """One chart per split."""
     charts = []
     for split in SPLITS:
-        inside = sorted(
-            (entry for entry in classes if entry.split == split), key=lambda entry: (-entry.clips, entry.name)
-        )
-        bars = [Bar(entry.name, entry.clips) for entry in inside[:_LARGEST]]
-        if bars:
-            charts.append(
-                BarChart(f"{split}: the {len(bars)} classes with most clips, of {len(inside):,}", bars, split)
-            )
+        members = [entry for entry in classes if entry.split == split]
+        largest = sorted(members, key=lambda entry: (-entry.clips, entry.name))[:_LARGEST]
+        if largest:
+            title = f"{split}: the {len(largest)} classes with most clips, of {len(members):,}"
+            charts.append(BarChart(title, [Bar(entry.name, entry.clips) for entry in largest], split))
     return charts
 
 

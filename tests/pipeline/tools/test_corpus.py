@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from common.errors import ParamError
-from pipeline.tools.corpus import switch
+from pipeline.tools import corpus as command
 from tests.conftest import REPO, Project
 
 
@@ -19,33 +19,39 @@ def params(here: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "corpus", ["full", "sample", "/mnt/mirror", "s3://bucket/a b", "it's #1", "../mirror: old", "*"]
+    "corpus", ["full", "/mnt/mirror", "s3://bucket/a b", "it's #1", "../mirror: old", "*", "~", "123", "true"]
 )
 def test_only_the_corpus_line_changes_and_yaml_reads_the_value_back(params: Path, corpus: str):
     before = params.read_text()
-    switch(corpus)
+    command.main(corpus)
     after = params.read_text()
     assert yaml.safe_load(after) == yaml.safe_load(before) | {"corpus": corpus}
-    changed = [pair for pair in zip(before.splitlines(), after.splitlines(), strict=True) if pair[0] != pair[1]]
-    assert len(changed) == (0 if corpus == "sample" else 1)
+    assert sum(old != new for old, new in zip(before.splitlines(), after.splitlines(), strict=True)) == 1
+    command.main("sample")
+    assert params.read_text() == before
 
 
 def test_comment_behind_the_value_stays(params: Path):
     params.write_text("corpus: sample  # or full\n")
-    switch("full")
+    command.main("full")
     assert params.read_text() == "corpus: full  # or full\n"
 
 
 @pytest.mark.parametrize("corpus", ["", "a\nb"])
 def test_value_that_is_not_one_line_is_an_error(params: Path, corpus: str):
     with pytest.raises(ParamError, match="must be sample, full, or a folder or URL"):
-        switch(corpus)
+        command.main(corpus)
 
 
 def test_params_without_a_corpus_line_are_an_error(params: Path):
     params.write_text("sources: {}\n")
     with pytest.raises(ParamError, match="no line that starts with `corpus:`"):
-        switch("full")
+        command.main("full")
+
+
+def test_missing_params_file_is_an_error(here: Path):
+    with pytest.raises(ParamError, match="run from the project's top folder"):
+        command.main("full")
 
 
 def test_command_switches_the_corpus(project: Project):
