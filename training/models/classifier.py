@@ -31,9 +31,9 @@ class Classifier(nn.Module):
         """Video (B, 3, T, H, W), standardised, and mask (B, N) bool, True = masked -> logits (B, classes).
 
         Raises:
-            ValueError: the video or the mask does not fit the model; see `Encoder.forward` and `Encoder.split`.
+            ValueError: the video or the mask does not fit the model; see `Encoder.forward` and `Encoder.split_tokens`.
         """
-        tokens, class_token = self.encoder(video, None if mask is None else self.encoder.split(video, mask))
+        tokens, class_token = self.encoder(video, None if mask is None else self.encoder.split_tokens(video, mask))
         pooled = class_token if self.config.pooling == "class_token" else tokens.mean(1)
         out: Tensor = self.head(self.dropout(self.norm(pooled)))
         return out

@@ -1,5 +1,6 @@
 """The configuration of a video transformer. `presets` has the named ones; any field can be overridden."""
 
+import math
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -64,6 +65,10 @@ class ModelConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}: must be at least 1")
+        for name in ("eps", "head_eps"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} is {value}: must not be negative")
         for name in ("drop_path", "head_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: must be at least 0 and less than 1")
@@ -87,10 +92,15 @@ class ModelConfig:
             raise ValueError("class_position is true: must be false without class_token")
         if self.pooling == "class_token" and not self.class_token:
             raise ValueError("pooling is class_token: must be mean without class_token")
-        if self.target_frames is not None and self.target_frames % grid.time_patches:
+        if self.target_frames is not None and (
+            self.target_frames % grid.time_patches or self.target_frames > self.num_frames
+        ):
             raise ValueError(
-                f"target_frames is {self.target_frames}: must be a multiple of the {grid.time_patches} time patches"
+                f"target_frames is {self.target_frames}: must be a multiple of the {grid.time_patches} time patches, "
+                f"and at most num_frames, {self.num_frames}"
             )
+        if self.pretrained_grid is not None and min(self.pretrained_grid) < 1:
+            raise ValueError(f"pretrained_grid is {self.pretrained_grid}: must be at least 1")
 
     @property
     def grid(self) -> Grid:
@@ -127,7 +137,8 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
         raise ValueError(f"{name} is {value!r}: must be {len(items)} numbers")
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or not finite:
         names = {int: "a whole number", float: "a number", bool: "true or false"}
         raise ValueError(f"{name} is {value!r}: must be {names[kind]}")
     return value

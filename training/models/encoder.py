@@ -29,7 +29,7 @@ class Encoder(nn.Module):
             if vector is not None:
                 nn.init.trunc_normal_(vector, std=0.02)
 
-    def split(self, video: Tensor, mask: Tensor) -> TokenSplit:
+    def split_tokens(self, video: Tensor, mask: Tensor) -> TokenSplit:
         """Visible and masked tokens of `video`, on its device, by `mask` (B, N) bool, True = masked.
 
         Raises:
@@ -53,18 +53,19 @@ class Encoder(nn.Module):
         Raises:
             ValueError: the video has another shape than the config's, or values that are not finite.
         """
-        tokens = self.norm(self.hidden_states(video, split)[-1])
+        tokens = self._block_input(video, split)
+        for block in self.blocks:
+            tokens = block(tokens)
+        tokens = self.norm(tokens)
         return (tokens, None) if self.class_token is None else (tokens[:, 1:], tokens[:, 0])
 
     def hidden_states(self, video: Tensor, split: TokenSplit | None = None) -> list[Tensor]:
-        """Input of the first block and output of every block: depth + 1 tensors (B, K, D), a class token first."""
-        self.config.grid.check(video)
-        positions = self.positions()
-        tokens = self.embed(video, split) + (positions if split is None else positions[split.visible])
-        if self.class_token is not None:
-            first = self.class_token if self.class_position is None else self.class_token + self.class_position
-            tokens = torch.cat([first.expand(len(tokens), 1, -1).to(tokens.dtype), tokens], 1)
-        states = [tokens]
+        """Input of the first block and output of every block: depth + 1 tensors (B, K, D), a class token first.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        states = [self._block_input(video, split)]
         for block in self.blocks:
             states.append(block(states[-1]))
         return states
@@ -79,8 +80,18 @@ class Encoder(nn.Module):
         block = self.blocks[layer]
         if not isinstance(block, Block):
             raise ValueError("factorised attention has no map over all pairs of tokens")
-        block_input = self.hidden_states(video)[:-1][layer]
-        return block.attn.weights(block.norm1(block_input))
+        layer_input = self.hidden_states(video)[:-1][layer]
+        return block.attn.weights(block.norm1(layer_input))
+
+    def _block_input(self, video: Tensor, split: TokenSplit | None) -> Tensor:
+        """Input of the first block: tokens with their positions, a class token first."""
+        self.config.grid.check(video)
+        positions = self.positions()
+        tokens = self.embed(video, split) + (positions if split is None else positions[split.visible])
+        if self.class_token is not None:
+            first = self.class_token if self.class_position is None else self.class_token + self.class_position
+            tokens = torch.cat([first.expand(len(tokens), 1, -1).to(tokens.dtype), tokens], 1)
+        return tokens
 
 
 def _embedding(config: ModelConfig) -> TubeletEmbedding | ShiftedPatchTokenization:

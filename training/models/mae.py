@@ -46,9 +46,9 @@ class MAE(nn.Module):
                 the decoder predicts all other tokens, and the loss is over those of them that are in `mask`.
 
         Raises:
-            ValueError: the video or a mask does not fit the model; see `Encoder.forward` and `Encoder.split`.
+            ValueError: the video or a mask does not fit the model; see `Encoder.forward` and `Encoder.split_tokens`.
         """
-        split = self.encoder.split(video, mask)
+        split = self.encoder.split_tokens(video, mask)
         if decoder_mask is None:
             decoded, weight = split.masked, None
         else:
@@ -72,7 +72,7 @@ class MAE(nn.Module):
         Raises:
             ValueError: as `forward`.
         """
-        split = self.encoder.split(video, mask)
+        split = self.encoder.split_tokens(video, mask)
         tubelets = self.target_tubelets(video)
         prediction = self._predict(video, split, split.masked).to(tubelets.dtype)
         pixels = to_pixels(prediction, gather_tokens(tubelets, split.masked), self.config.target)

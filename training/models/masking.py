@@ -97,7 +97,7 @@ class Masking:
 
 
 def masked_count(tokens: int, ratio: float) -> int:
-    """Number of masked ones of `tokens`: `ratio` of them, rounded, but at least one and not all.
+    """Number of tokens to mask: `ratio` of `tokens`, rounded, but at least one and not all.
 
     Raises:
         ValueError: the ratio is not between 0 and 1, or there are fewer than two tokens.

@@ -38,7 +38,7 @@ def test_masked_tokens_do_not_influence_the_logits():
     model, video = ready(), random_video(requires_grad=True)
     mask = random_mask(2, model.config.grid, 0.75, Generator().manual_seed(0))
     logits = model(video, mask)
-    tokens, _ = model.encoder(video, model.encoder.split(video, mask))
+    tokens, _ = model.encoder(video, model.encoder.split_tokens(video, mask))
     assert torch.allclose(logits, model.head(model.norm(tokens.mean(1))), atol=1e-6)
     logits.sum().backward()
     pixels = mask.reshape(2, 1, 4, 8, 8).repeat_interleave(2, 2).repeat_interleave(8, 3).repeat_interleave(8, 4)

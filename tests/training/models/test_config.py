@@ -95,7 +95,17 @@ def test_unknown_field_is_an_error_that_lists_the_fields():
         ({"num_frames": 15}, "num_frames is 15: must be a multiple of tubelet, 2"),
         ({"image_size": 60}, "image_size is 60: must be a multiple of patch, 8"),
         ({"tubelet": 0}, "tubelet is 0: must be at least 1"),
-        ({"target_frames": 12}, "target_frames is 12: must be a multiple of the 8 time patches"),
+        (
+            {"target_frames": 12},
+            "target_frames is 12: must be a multiple of the 8 time patches, and at most num_frames, 16",
+        ),
+        (
+            {"target_frames": 32},
+            "target_frames is 32: must be a multiple of the 8 time patches, and at most num_frames, 16",
+        ),
+        ({"pretrained_grid": [0, 14]}, "pretrained_grid is (0, 14): must be at least 1"),
+        ({"mlp_ratio": float("nan")}, "mlp_ratio is nan: must be a number"),
+        ({"eps": -1e-6}, "eps is -1e-06: must not be negative"),
         ({"pretrained_grid": [8]}, "pretrained_grid is [8]: must be 2 numbers"),
         ({"pooling": "class_token"}, "pooling is class_token: must be mean without class_token"),
         ({"class_position": True}, "class_position is true: must be false without class_token"),

@@ -18,7 +18,7 @@ def encoder(**overrides: object) -> Encoder:
 
 def random_split(model: Encoder, ratio: float = 0.75, seed: int = 1):
     mask = random_mask(2, model.config.grid, ratio, Generator().manual_seed(seed))
-    return model.split(random_video(), mask)
+    return model.split_tokens(random_video(), mask)
 
 
 def test_all_tokens_come_out_without_a_split_and_visible_ones_with_it():
@@ -67,7 +67,7 @@ def test_class_token_comes_first_with_its_position():
 def test_encoder_has_exactly_zero_gradient_at_masked_pixels():
     model, video = encoder(), random_video(requires_grad=True)
     mask = random_mask(2, model.config.grid, 0.8, Generator().manual_seed(1))
-    model(video, model.split(video, mask))[0].square().sum().backward()
+    model(video, model.split_tokens(video, mask))[0].square().sum().backward()
     gradient = patchify(video.grad, 2, 8).abs().sum(2)
     assert (gradient[mask] == 0).all()
     assert (gradient[~mask] > 0).all()
@@ -117,7 +117,7 @@ def test_attention_map_of_factorised_attention_is_an_error():
 def test_factorised_encoder_takes_tube_masks():
     model = encoder(factorised_attention=True)
     mask = tube_mask(2, model.config.grid, 0.75, Generator().manual_seed(0))
-    assert model(random_video(), model.split(random_video(), mask))[0].shape == (2, 64, 48)
+    assert model(random_video(), model.split_tokens(random_video(), mask))[0].shape == (2, 64, 48)
 
 
 def test_factorised_encoder_attends_along_time_before_space():
@@ -142,7 +142,7 @@ def test_factorised_encoder_with_another_mask_is_an_error(mask):
     other = mask(2, model.config.grid, 0.75, Generator().manual_seed(0))
     assert int((~other[0]).sum()) % 4 == 0
     with pytest.raises(ValueError, match="differs between time patches: factorised attention needs masking: tube"):
-        model.split(random_video(), other)
+        model.split_tokens(random_video(), other)
 
 
 # Errors

@@ -51,7 +51,7 @@ def test_prediction_has_one_row_per_masked_token_in_ascending_order():
     randomise(model)
     mask = half_mask(model)
     out = model(video, mask)
-    split = model.encoder.split(video, mask)
+    split = model.encoder.split_tokens(video, mask)
     assert out.prediction.shape == (2, 128, 384)
     assert out.loss.ndim == 0
     tokens, class_token = model.encoder(video, split)
@@ -195,7 +195,7 @@ def test_reconstruction_keeps_visible_pixels_and_fills_in_predictions(target):
 def test_perfect_prediction_reconstructs_the_video(target, monkeypatch):
     model, video = autoencoder(target=target).eval(), random_video()
     mask = half_mask(model)
-    masked = model.encoder.split(video, mask).masked
+    masked = model.encoder.split_tokens(video, mask).masked
     perfect = gather_tokens(expected_target(video, target), masked)
     monkeypatch.setattr(model.decoder, "forward", lambda *_: perfect)
     assert torch.allclose(model.reconstruct(video, mask), video, atol=1e-4)

@@ -76,7 +76,7 @@ def gradient_per_token(**config: object) -> tuple[torch.Tensor, torch.Tensor]:
     """Gradient of the encoded tokens with respect to each tubelet's pixels, (B, N), and the mask."""
     model, video = autoencoder(**config), random_video(requires_grad=True)
     mask = random_mask(2, model.config.grid, 0.8, Generator().manual_seed(1))
-    tokens, _ = model.encoder(video, model.encoder.split(video, mask))
+    tokens, _ = model.encoder(video, model.encoder.split_tokens(video, mask))
     tokens.square().sum().backward()
     return patchify(video.grad, 2, 8).abs().sum(2), mask
 
