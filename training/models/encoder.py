@@ -87,7 +87,7 @@ class Encoder(nn.Module):
         """Input of the first block: tokens with their positions, a class token first."""
         self.config.grid.check(video)
         positions = self.positions()
-        tokens = self.embed(video, split) + (positions if split is None else positions[split.visible])
+        tokens: Tensor = self.embed(video, split) + (positions if split is None else positions[split.visible])
         if self.class_token is not None:
             first = self.class_token if self.class_position is None else self.class_token + self.class_position
             tokens = torch.cat([first.expand(len(tokens), 1, -1).to(tokens.dtype), tokens], 1)
