@@ -36,7 +36,11 @@ def histogram(values: Iterable[float], edges: Sequence[float], unit: str) -> lis
 
 
 def most_common(labels: Iterable[str], count: int, others: str | None = None) -> list[Bar]:
-    """The `count` most frequent labels; with `others`, the rest as one more bar named by their number and this word."""
+    """A bar for each of the `count` most frequent labels.
+
+    Args:
+        others: text for one more bar, which sums up the other labels: `other sizes` gives `32 other sizes`.
+    """
     counts = Counter(labels)
     bars = [Bar(label, number) for label, number in counts.most_common(count)]
     rest = counts.total() - sum(bar.value for bar in bars)
