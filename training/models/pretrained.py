@@ -20,6 +20,7 @@ from training.models.classifier import Classifier
 from training.models.config import ModelConfig
 from training.models.mae import MAE
 from training.models.positions import FixedPositions, interpolate_positions
+from training.models.tubelets import Grid
 
 FORMAT = "spatiotemporal-meta/2"
 _PUBLISHED_FRAMES, _PUBLISHED_SIZE = 16, 224  # of all published VideoMAE weights
@@ -64,11 +65,10 @@ def load_pretrained(model: Model, path: Path | str, *, encoder_only: bool = Fals
     """
     file = remote.local_path(str(path), sha256)
     content = _read(file)
-    layout: layouts.Layout | None = "own"
     saved: ModelConfig | None = None
+    layout: layouts.Layout | None = "own"
     if content.get("format") == FORMAT:
-        state = layouts.extract_state_dict({"model": content.get("model")})
-        saved = _saved_config(content, path)
+        state, saved = _weights(content), _saved_config(content, path)
     else:
         state = layouts.extract_state_dict(content)
         layout = layouts.detect(state)
@@ -76,8 +76,10 @@ def load_pretrained(model: Model, path: Path | str, *, encoder_only: bool = Fals
         keys = ", ".join(map(str, list(state or content)[:5]))
         raise WorkError(f"{path} has a layout that is not supported: its keys are {keys}")
     state = layouts.to_own(state, layout)
+    grid = None
     if isinstance(model, MAE | Classifier):
-        _fit_positions(model, state, _pretrained_grid(model, state, layout, saved, file))
+        grid = _pretrained_grid(model, state, layout, saved, file)
+        _interpolate_learned(state, grid, (model.config.grid.time_patches, model.config.grid.side))
     if encoder_only:
         state = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
         encoder = model.get_submodule("encoder")
@@ -86,6 +88,8 @@ def load_pretrained(model: Model, path: Path | str, *, encoder_only: bool = Fals
         load_strict(encoder, state, str(path))
     else:
         load_strict(model, state, str(path))
+    if isinstance(model, MAE | Classifier) and grid is not None:
+        _set_pretrained_grid(model, grid)
     return model
 
 
@@ -145,10 +149,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise WorkError(f"{path} is damaged: {error}") from None
 
 
-def _fit_positions(model: MAE | Classifier, state: dict[str, Tensor], old: tuple[int, int]) -> None:
-    """Interpolate learned positions in `state`, and the fixed ones of `model`, from the grid `old` to the model's."""
-    config = model.config
-    new = (config.grid.time_patches, config.grid.side)
+def _interpolate_learned(state: dict[str, Tensor], old: tuple[int, int], new: tuple[int, int]) -> None:
+    """Interpolate the learned positions in `state` that are of the grid `old`, (time patches, side), to the grid `new`."""
     for part in ("encoder", "decoder"):
         space, time, table = (f"{part}.positions.{name}" for name in ("space", "time", "table"))
         if space in state and len(state[space]) == old[1] ** 2:
@@ -157,12 +159,17 @@ def _fit_positions(model: MAE | Classifier, state: dict[str, Tensor], old: tuple
             state[time] = interpolate_positions(state[time], (old[0], 1), (new[0], 1))
         if table in state and len(state[table]) == old[0] * old[1] ** 2:
             state[table] = interpolate_positions(state[table], old, new)
+
+
+def _set_pretrained_grid(model: MAE | Classifier, grid: tuple[int, int]) -> None:
+    """Make the fixed positions of `model` those of weights that were trained on `grid`, and note it in its config."""
     fixed = [module for module in model.modules() if isinstance(module, FixedPositions)]
-    pretrained = None if old == new else old
-    if fixed and config.pretrained_grid != pretrained:
+    own = (model.config.grid.time_patches, model.config.grid.side)
+    pretrained = None if grid == own else grid
+    if fixed and model.config.pretrained_grid != pretrained:
         for module in fixed:
             module.set_pretrained_grid(pretrained)
-        model.config = replace(config, pretrained_grid=pretrained)
+        model.config = replace(model.config, pretrained_grid=pretrained)
         model.encoder.config = replace(model.encoder.config, pretrained_grid=pretrained)
 
 
@@ -185,9 +192,18 @@ def _pretrained_grid(
 def _huggingface_grid(path: Path) -> tuple[int, int]:
     try:
         saved = json.loads(path.read_text())
-        return saved["num_frames"] // saved["tubelet_size"], saved["image_size"] // saved["patch_size"]
-    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
+        grid = Grid(saved["num_frames"], saved["image_size"], saved["tubelet_size"], saved["patch_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise WorkError(f"{path} is not a config of transformers' VideoMAE: {error!r}") from None
+    return grid.time_patches, grid.side
+
+
+def _weights(content: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The weights in a file of our own, empty if there are none."""
+    weights = content.get("model")
+    if not isinstance(weights, Mapping):
+        return {}
+    return {str(key): value for key, value in weights.items() if isinstance(value, Tensor)}
 
 
 def _saved_config(content: Mapping[str, Any], path: Path | str) -> ModelConfig | None:
