@@ -48,10 +48,21 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete the temporary files of killed processes anywhere below `folder`."""
+    """Delete the temporary files of killed processes anywhere below `folder`; those of living processes stay."""
     for temporary in folder.rglob(f"{_PREFIX}*"):
-        if temporary.is_file():
+        owner = temporary.name.removeprefix(_PREFIX).partition("-")[0]
+        if temporary.is_file() and not (owner.isdecimal() and _is_running(int(owner))):
             temporary.unlink(missing_ok=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:

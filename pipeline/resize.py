@@ -63,7 +63,7 @@ def _cost(row: ResampleRow) -> float:
 def _drop_raw(rows: Sequence[ResizeRow]) -> None:
     """Free the raw bytes of finished clips: ok, or failed for good. A user's own folders are never touched."""
     finished = {row.clip_id for row in rows if row.error not in TRANSIENT}
-    upstream = (*manifests.read(DownloadRow), *manifests.read(TrimRow))
+    upstream: tuple[DownloadRow | TrimRow, ...] = (*manifests.read(DownloadRow), *manifests.read(TrimRow))
     freed = punch_holes(Path(row.path) for row in upstream if row.path and row.clip_id in finished)
     print(f"resize: {freed / 1e9:,.2f} GB of raw bytes dropped (download.keep_raw: false)")
 

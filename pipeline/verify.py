@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from common.errors import WorkError
-from common.files import write_json
+from common.files import sweep, write_json
 from common.paths import METRICS, SHARDS
 from pipeline import params, runner, sources
 from pipeline.composite import leaks
@@ -87,6 +87,7 @@ def main() -> None:
     unknown = {path.as_posix() for path in SHARDS.glob("*.tar")} - {shard.path for shard in shards}
     report.problems += [f"{path}: not in shards.parquet" for path in sorted(unknown)]
     similar = leaks.near_duplicates(report.fingerprints)
+    sweep(METRICS)
     write_json(METRICS / "dataset.json", _metrics(rows, clips, report, similar.count))
 
     if report.problems:

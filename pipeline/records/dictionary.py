@@ -5,6 +5,7 @@
 
 import inspect
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -39,7 +40,7 @@ def _type_name(kind: pa.DataType) -> str:
     return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
 
 
-def _meaning(field: pa.Field) -> str:
+def _meaning(field: pa.Field[Any]) -> str:
     return (field.metadata or {})[b"doc"].decode()
 
 

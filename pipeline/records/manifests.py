@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from common.errors import WorkError
-from common.files import replacing
+from common.files import replacing, sweep
 from common.paths import MANIFESTS
 from pipeline.records.rows import ClipRow
 from pipeline.records.schema import Record, list_fields, schema
@@ -49,6 +49,7 @@ def write(kind: type[R], rows: Iterable[R]) -> None:
     """Write a manifest atomically: sorted, typed by its schema, the same bytes for the same rows."""
     ranked = sorted(rows, key=attrgetter(kind.SORTED_BY))
     columns = [pa.array(map(attrgetter(field.name), ranked), field.type) for field in schema(kind)]
+    sweep(MANIFESTS)
     with replacing(path_of(kind)) as temporary:
         # pq adds nothing of time or place; the row group size is fixed so that bytes do not follow a default.
         table = pa.table(columns, schema=schema(kind))

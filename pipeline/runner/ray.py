@@ -56,7 +56,7 @@ def run(
         folder = None if engine.store else str(Path.cwd())
         remote: Any = ray.remote(num_cpus=1, max_retries=_MAX_RETRIES)(_on_node)
         job_ref = ray.put((job, folder))
-        in_flight: dict[ray.ObjectRef, Task[Row]] = {}
+        in_flight: dict[ray.ObjectRef[Any], Task[Row]] = {}
         try:
             while waiting or in_flight:
                 while waiting and len(in_flight) < _TASKS_PER_CORE * _cores(engine):
@@ -88,7 +88,7 @@ def _on_node(
     return answer.result, answer.seconds
 
 
-def _fetch(reference: "ray.ObjectRef", task: Task[Row]) -> Answer[Row, Any]:
+def _fetch(reference: "ray.ObjectRef[Any]", task: Task[Row]) -> Answer[Row, Any]:
     try:
         result, seconds = ray.get(reference)
     except RayTaskError as error:

@@ -95,6 +95,16 @@ def test_kill_9_during_a_write_keeps_the_old_file_and_sweep_deletes_the_temporar
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_sweep_spares_the_temporary_files_of_running_processes(here):
+    with replacing(here / "a.txt") as temporary:
+        temporary.write_bytes(b"half")
+        sweep(here)
+        assert temporary.exists()
+    (here / ".part-nobody.txt").write_bytes(b"half")
+    sweep(here)
+    assert [path.name for path in here.iterdir()] == ["a.txt"]
+
+
 def test_json_is_utf8_with_keys_in_the_order_given(here):
     write_json(here / "a.json", {"z": "ü", "a": [1, 2.5, None]})
     text = (here / "a.json").read_text(encoding="utf-8")
