@@ -1,4 +1,4 @@
-"""Models by name. `create_model("small_2x8x8", num_frames=32)`; then `model(video, mask)` and `model.encode(video)`."""
+"""Video transformers by name: masked autoencoders and classifiers, and their weights from and to files."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -24,9 +24,9 @@ def create_model(name: str, **overrides: Any) -> MAE | Classifier:
     if name not in PRESETS:
         raise ParamError(f"model is {name!r}: must be one of {', '.join(PRESETS)}")
     known = {field.name for field in fields(ModelConfig)}
-    stranger = next((key for key in overrides if key not in known), None)
-    if stranger is not None:
-        raise ParamError(f"model {name}: {stranger} is unknown: allowed are {', '.join(sorted(known))}")
+    unknown = next((key for key in overrides if key not in known), None)
+    if unknown is not None:
+        raise ParamError(f"model {name}: {unknown} is unknown: allowed are {', '.join(sorted(known))}")
     try:
         config = replace(PRESETS[name], **overrides)
     except ValueError as error:

@@ -1,9 +1,10 @@
 """Masks over tokens, (B, N) bool, True = masked; every row masks the same number of tokens.
 
-masking = Masking("tube", ratio=0.9, decoder_ratio=0.5)
-mask = masking(batch, grid, generator)
-decoder_mask = masking.decoder_mask(batch, grid, generator)  # None without a decoder_ratio
-loss = model(video, mask, decoder_mask).loss
+Example:
+    masking = Masking("tube", ratio=0.9, decoder_ratio=0.5)
+    mask = masking(batch, grid, generator)
+    decoder_mask = masking.decoder_mask(batch, grid, generator)  # None without a decoder_ratio
+    loss = model(video, mask, decoder_mask).loss
 """
 
 from dataclasses import dataclass
