@@ -40,7 +40,7 @@ def _type_name(kind: pa.DataType) -> str:
     return f"list<{kind.value_type}>" if pa.types.is_list(kind) else str(kind)
 
 
-def _meaning(field: pa.Field[Any]) -> str:
+def _meaning(field: "pa.Field[Any]") -> str:
     return (field.metadata or {})[b"doc"].decode()
 
 
