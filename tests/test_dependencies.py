@@ -60,6 +60,15 @@ def test_indirect_dependency_is_required_by_its_user(name, user):
     assert name in names(requires(user))
 
 
+def test_common_imports_pyyaml_alone():
+    assert set(imported("common")) == {"pyyaml"}
+
+
+def test_pipeline_imports_no_torch_and_training_no_pyav():
+    assert "torch" not in imported("pipeline")
+    assert "av" not in imported("training")
+
+
 def test_every_import_of_tests_and_benchmarks_is_declared():
     declared = names(PYPROJECT["project"]["dependencies"] + PYPROJECT["dependency-groups"]["dev"])
     assert {name: str(file) for name, file in imported("tests", "benchmarks").items() if name not in declared} == {}
