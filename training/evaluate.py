@@ -18,7 +18,7 @@ from training.engine.runs import stage3_run
 from training.engine.setup import build_autoencoder, load_autoencoder, load_windows
 from training.engine.statistics import mean_ci95
 from training.fewshot.episodes import Episodes, EpisodeSampler
-from training.fewshot.features import extract
+from training.fewshot.features import extract, feature_shape
 from training.fewshot.learner import FewShotLearner
 from training.fewshot.methods import METHODS
 
@@ -54,20 +54,24 @@ def main() -> None:
     episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
     pretrained = load_autoencoder(settings, clips.size)
     scratch = build_autoencoder(settings.pretrain, "pretrain", clips.size)
+    grid = settings.stage3.feature_grid
+    shape = feature_shape(pretrained.config, grid)
+    training_classes = len({clip.class_id for clip in clips.select(split="train")})
+    learners = {method: method.build(shape, training_classes, settings.stage3).eval() for method in METHODS}
+    for method, learner in learners.items():
+        if method.trained:
+            load_finished(stage3_run(settings, method.name), learner)
     data = load_windows(clips, rows, pretrained.config, settings.pretrain, "pretrain")
     features = {
-        autoencoder is pretrained: extract(autoencoder, data, windows=1, grid=settings.stage3.feature_grid)
+        autoencoder is pretrained: extract(autoencoder, data, windows=1, grid=grid)[:, 0]
         for autoencoder in (pretrained, scratch)
     }
-    training_classes = len({clip.class_id for clip in clips.select(split="train")})
-    results: dict[str, Result] = {}
-    for method in METHODS:
-        model = method.build(features[method.pretrained], training_classes, settings.stage3).to(pick_device()).eval()
-        if method.trained:
-            load_finished(stage3_run(settings, method.name), model)
-        results[method.name] = summarise(run_episodes(model, features[method.pretrained][:, 0], episodes), way)
+    results = {
+        method.name: summarise(run_episodes(learner.to(pick_device()), features[method.pretrained], episodes), way)
+        for method, learner in learners.items()
+    }
     for name, chosen in (("nearest_mean_pretrained", True), ("nearest_mean_scratch", False)):
-        results[name] = summarise(nearest_mean(features[chosen][:, 0], episodes), way)
+        results[name] = summarise(nearest_mean(features[chosen], episodes), way)
     write_metrics("evaluate", {"classes": len(classes.unique()), "way": way, "instances": instances, **results})
     write_curves(results)
     print_summary(results)

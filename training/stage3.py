@@ -20,7 +20,7 @@ from training.engine.runs import stage3_run
 from training.engine.setup import build_autoencoder, load_autoencoder, load_windows
 from training.engine.statistics import mean_of_last
 from training.fewshot.episodes import EpisodeSampler
-from training.fewshot.features import extract
+from training.fewshot.features import extract, feature_shape
 from training.fewshot.learner import FewShotLearner
 from training.fewshot.methods import METHODS
 from training.params import Stage3
@@ -43,13 +43,14 @@ def main() -> None:
     pretrained = load_autoencoder(settings, clips.size)
     scratch = build_autoencoder(settings.pretrain, "pretrain", clips.size)
     data = load_windows(clips, rows, pretrained.config, settings.pretrain, "pretrain")
+    shape = feature_shape(pretrained.config, stage.feature_grid)
     results: dict[str, dict[str, float]] = {}
     for autoencoder in (pretrained, scratch):
         features = extract(autoencoder, data, windows=stage.windows, grid=stage.feature_grid)
         for method in METHODS:
             if not method.trained or method.pretrained is not (autoencoder is pretrained):
                 continue
-            model = method.build(features, int(dense.max()) + 1, stage).to(pick_device())
+            model = method.build(shape, int(dense.max()) + 1, stage).to(pick_device())
             compute = episode_loss(model, sampler, features, dense, stage)
             history = train(stage3_run(settings, method.name), model, stage.optimiser, compute)
             results[method.name] = {

@@ -113,13 +113,21 @@ def test_a_diverging_run_is_one_line_and_exit_1(toy_project, training):
 
 def test_a_process_ends_with_the_same_line_and_code(toy_project):
     toy.write_params(toy_project, pretrain__overrides={"dim": 100, "heads": 7})
-    done = toy.run_training(toy_project, "pretrain")
+    done = toy.run_python(toy_project, "-m", "training", "pretrain")
     assert done.returncode == 2
     assert done.stderr == "error: params.yaml: pretrain: model small_2x8x8: heads is 7: must divide dim, 100\n"
 
 
 def test_help_names_every_stage_without_importing_torch(here):
-    done = toy.run_training(here, "--help")
+    done = toy.run_python(here, "-m", "training", "--help")
     assert done.returncode == 0
     for name in (*entry.STAGES, *entry.TOOLS, "export-latents"):
         assert name in done.stdout
+
+
+def test_stages_import_without_packages_that_a_gpu_machine_may_lack(here):
+    modules = ", ".join(f"training.{name}" for name in (*entry.STAGES, "tools.report", "tools.latents"))
+    absent = ("av", "dvc", "dvclive", "ray", "requests", "transformers", "webdataset", "yt_dlp")
+    code = f"import sys; sys.modules.update(dict.fromkeys({absent})); import {modules}; print('imported')"
+    done = toy.run_python(here, "-c", code)
+    assert done.stdout == "imported\n", done.stderr

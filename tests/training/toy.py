@@ -150,10 +150,10 @@ def write_params(root: Path, **changes: Any) -> None:
     (root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
 
 
-def run_training(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run `python -m training ARGUMENTS` in `root`, without a GPU."""
-    command = [sys.executable, "-m", "training", *arguments]
+def run_python(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `python ARGUMENTS` in `root`, without a GPU."""
     environment = {"PYTHONPATH": str(REPO), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *arguments]
     return subprocess.run(command, cwd=root, capture_output=True, text=True, env=environment, check=False)
 
 

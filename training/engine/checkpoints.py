@@ -1,7 +1,10 @@
 """Checkpoints of training runs: everything that a stopped run needs to continue, and the weights of a finished one."""
 
+import errno
 import hashlib
 import json
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -52,7 +55,7 @@ def fingerprint(*parts: Any) -> str:
 
 
 def data_fingerprint(manifest: Path = MANIFEST) -> str:
-    """Digest of the shards manifest, which holds the place and size of every filmstrip.
+    """Digest of the shards manifest, which holds the digest and the place of every filmstrip.
 
     Raises:
         WorkError: the manifest is missing.
@@ -88,7 +91,7 @@ def resume(run: Run, model: nn.Module, optimiser: AdamW, generator: Generator) -
     if not run.path.exists():
         return {}
     try:
-        state = read_checkpoint(run.path)
+        state = _read(run.path)
     except WorkError as error:
         print(f"{run.name}: {error}; starting over")
         return {}
@@ -112,7 +115,7 @@ def load_finished(run: Run, model: nn.Module) -> None:
     Raises:
         WorkError: the checkpoint is missing, damaged, of other params, data or code, or of a run that has not finished.
     """
-    state = read_checkpoint(run.path)
+    state = _read(run.path)
     command = f"run `python -m training {run.name.partition('/')[0]}` first"
     if state.get("fingerprint") != run.fingerprint:
         raise WorkError(f"{run.path} is of other params, data or code: {command}")
@@ -121,6 +124,32 @@ def load_finished(run: Run, model: nn.Module) -> None:
     if state.get("done") is not True:
         raise WorkError(f"{run.path} is of a run that has not finished: {command}")
     model.load_state_dict(state["model"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, read only if the checksums in it are right, which `torch.load` does not look at.
+
+    Raises:
+        WorkError: the file is missing or damaged.
+    """
+    damage = _damage(path) if path.exists() else None
+    if damage is not None:
+        raise WorkError(f"{path} is damaged: {damage}")
+    return read_checkpoint(path)
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a file that `torch.save` wrote, a zip archive; None if nothing is."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            part = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
+        return str(error)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a seek to before the file's first byte
+            raise
+        return str(error)
+    return None if part is None else f"the checksum of {part} is wrong"
 
 
 def _is_complete(state: dict[str, Any], model: nn.Module, optimiser: AdamW, generator: Generator) -> bool:

@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from training.data.in_memory import InMemoryClips
-from training.models import MAE
+from training.models import MAE, ModelConfig
 from training.models.preprocess import preprocess
 
 _BATCH = 32
@@ -27,7 +27,7 @@ def extract(model: MAE, data: InMemoryClips, *, windows: int, grid: int) -> Tens
         grid: places along each side that are kept.
 
     Returns:
-        (clips, windows, time patches, grid * grid * D) half precision, on the host.
+        (clips, windows, time patches, values) half precision, on the host; see `feature_shape`.
     """
     model.eval()
     found = []
@@ -39,6 +39,12 @@ def extract(model: MAE, data: InMemoryClips, *, windows: int, grid: int) -> Tens
             views.append(temporal_change(_pool(model.encode(video).float(), model, grid)).half().cpu())
         found.append(torch.stack(views, 1))
     return torch.cat(found)
+
+
+def feature_shape(config: ModelConfig, grid: int) -> tuple[int, int]:
+    """Time patches, and values of each, of the features that `extract` returns for a model."""
+    side = min(grid, config.grid.side)
+    return config.grid.time_patches, side * side * config.dim
 
 
 def temporal_change(features: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
 from training.fewshot.learner import FewShotLearner
 from training.params import Stage3
@@ -25,11 +24,17 @@ class Method:
     external_memory: bool
     trained: bool = True
 
-    def build(self, features: Tensor, classes: int, settings: Stage3) -> FewShotLearner:
-        """A freshly initialised learner for `features` (N, windows, times, F); the same weights for the same seed."""
+    def build(self, shape: tuple[int, int], classes: int, settings: Stage3) -> FewShotLearner:
+        """A freshly initialised learner, the same weights for the same seed.
+
+        Args:
+            shape: of a clip's features, (times, F).
+            classes: number of training classes.
+            settings: of the learner.
+        """
         torch.manual_seed(settings.seed)
-        times, values = features.shape[2:]
-        return FewShotLearner(values, times, classes, settings, external_memory=self.external_memory)
+        times, features = shape
+        return FewShotLearner(features, times, classes, settings, external_memory=self.external_memory)
 
 
 METHODS = (

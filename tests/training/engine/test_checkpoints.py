@@ -103,7 +103,7 @@ def test_a_file_that_cannot_be_read_is_started_over(finished, capsys, damage):
     assert "starting over" in capsys.readouterr().out
 
 
-def test_any_flipped_bytes_give_the_same_end(finished, capsys):
+def test_a_checkpoint_with_changed_bytes_is_started_over_or_resumed_as_it_was(finished):
     history, content = finished
     data = RUN.path.read_bytes()
     random = torch.Generator().manual_seed(0)
@@ -113,8 +113,22 @@ def test_any_flipped_bytes_give_the_same_end(finished, capsys):
             damaged[position] ^= 0xFF
         RUN.path.write_bytes(damaged)
         model = Quadratic()
-        assert len(train(RUN, model, SETTINGS, noisy_loss(model))["loss"]) == len(history["loss"])
+        assert train(RUN, model, SETTINGS, noisy_loss(model)) == history
         assert torch.equal(model.weight, content["model"]["weight"])
+
+
+def test_a_single_changed_bit_in_the_weights_is_noticed(finished, capsys):
+    _, content = finished
+    data = bytearray(RUN.path.read_bytes())
+    place = data.find(content["model"]["weight"].numpy().tobytes())
+    data[place] ^= 1
+    RUN.path.write_bytes(data)
+    with pytest.raises(WorkError, match=r"checkpoints/run/model\.pt is damaged: the checksum of .* is wrong"):
+        load_finished(RUN, Quadratic())
+    model = Quadratic()
+    train(RUN, model, SETTINGS, noisy_loss(model))
+    assert torch.equal(model.weight, content["model"]["weight"])
+    assert "is damaged: the checksum of" in capsys.readouterr().out
 
 
 def test_code_in_a_checkpoint_is_not_run(finished, here):

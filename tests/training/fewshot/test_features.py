@@ -8,7 +8,7 @@ from tests.training import toy
 from tests.training.toy import ToyClip, numbered_frames
 from training.clips import Clips
 from training.data.in_memory import InMemoryClips
-from training.fewshot.features import extract, temporal_change
+from training.fewshot.features import extract, feature_shape, temporal_change
 from training.models import create_model
 from training.models.preprocess import preprocess
 
@@ -52,6 +52,7 @@ def expected(model, data, clip, number, of, grid):
 def test_features_are_pooled_tokens_less_their_mean_over_time(model, data, grid):
     features = extract(model, data, windows=2, grid=grid)
     assert features.shape == (35, 2, 3, grid * grid * 8)
+    assert feature_shape(model.config, grid) == (3, grid * grid * 8)
     assert features.dtype == torch.float16
     for clip, number in ((0, 0), (7, 1), (34, 1)):
         np.testing.assert_allclose(features[clip, number], expected(model, data, clip, number, 2, grid), atol=5e-3)
@@ -59,6 +60,7 @@ def test_features_are_pooled_tokens_less_their_mean_over_time(model, data, grid)
 
 def test_a_grid_finer_than_the_encoder_s_keeps_every_place(model, data):
     assert extract(model, data, windows=1, grid=50).shape == (35, 1, 3, 8 * 8 * 8)
+    assert feature_shape(model.config, 50) == (3, 8 * 8 * 8)
 
 
 def test_what_does_not_change_is_removed():
