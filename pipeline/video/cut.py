@@ -62,7 +62,7 @@ def cut(source: Path, target: Path, start_s: float, end_s: float, margin_s: floa
         ClipError: too_short when the window starts after the end of the video; else as `open_video`.
         OSError: the disk is full.
     """
-    frames = read_frame_times(source, until_s=Fraction(end_s) + 1, trust_packets=True)
+    frames = read_frame_times(source, until_s=Fraction(end_s), margin_s=1, trust_packets=True)
     if Fraction(start_s) >= frames.duration:
         raise ClipError(
             Failure.TOO_SHORT, f"the video is {float(frames.duration):.2f} s long, the clip starts at {start_s:.2f} s"

@@ -1,7 +1,7 @@
 """Presentation times of a file's frames: from its packets where these are reliable, else by decoding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +14,19 @@ from pipeline.records.failures import ClipError, Failure
 from pipeline.video.container import open_video
 from pipeline.video.decode import timed_frames
 from pipeline.video.packets import Clock, StreamPackets, read_packets
+
+# Decoders of these codecs skip the last steps of decoding without a change to which frames they output, and when.
+# Others show frames of another size, fail, or silently stop.
+_COARSE_CODECS = frozenset(
+    {
+        *("mpeg1video", "mpeg2video", "mpeg4", "msmpeg4v2", "msmpeg4v3", "h263", "flv1", "wmv1", "wmv2", "mjpeg"),
+        *("h264", "hevc"),
+    }
+)
+_COARSE = {"skip_idct": "all", "skip_loop_filter": "all", "lowres": "3"}
+
+# Codecs whose decoders show frames before the first keyframe, if the file starts with them.
+_LEADING_FRAMES_SHOWN = frozenset({"vvc"})
 
 
 @dataclass(frozen=True)
@@ -44,37 +57,61 @@ class FrameTimes:
         return (self.end - self.pts[0]) * self.time_base
 
 
-def read_frame_times(path: str | Path, until_s: Fraction | None = None, *, trust_packets: bool = False) -> FrameTimes:
+def read_frame_times(
+    path: str | Path, until_s: Fraction | None = None, *, margin_s: int = 0, trust_packets: bool = False
+) -> FrameTimes:
     """Times of a file's frames, at least of those in the first `until_s` seconds.
 
     Args:
-        until_s: seconds after the first frame; None reads the whole file.
+        until_s: seconds after the first frame; None reads the whole file. If it breaks off, one second is added to the
+            end of the frames before that place.
+        margin_s: seconds after `until_s` to read too, as far as the file has them.
         trust_packets: decode nothing if packets have any timestamps, reliable or not. The result may then list frames
             that cannot be decoded, and `rotation` is 0.
 
     Raises:
-        ClipError: decode_error when no frame has a time; else as `open_video`.
+        ClipError: decode_error when no frame has a time, or the file breaks off before `until_s`; too_large when it has
+            too many frames; no_video_stream when it is a still image; else as `open_video`.
     """
     with open_video(path) as (container, stream):
-        until = None if until_s is None else until_s + (stream.start_time or 0) * Fraction(stream.time_base or 0)
-        packets, first_frame = read_packets(container, stream, until, decode_first=not trust_packets)
+        last_s = None if until_s is None else until_s + margin_s
+        start_s = (stream.start_time or 0) * Fraction(stream.time_base or 0)
+        last = None if last_s is None else last_s + start_s
+        packets, first_frame = read_packets(container, stream, last, decode_first=not trust_packets)
         metadata = _metadata(container.format.name, stream, first_frame)
+        if len(packets.packets) == 1 and metadata.container.endswith("_pipe"):
+            kind = "an image" if metadata.codec == "webp" else "a still image"  # FFmpeg 8 reads no animated WebP
+            raise ClipError(Failure.NO_VIDEO_STREAM, f"the file is {kind} ({metadata.codec})")
+    if packets.broken_off is not None and not packets.packets:
+        raise packets.broken_off
     if packets.reliable or (trust_packets and packets.clock != "rate"):
-        return _from_packets(packets, metadata)
-    return _from_decoding(path, packets, metadata, until_s)
+        frames = _from_packets(packets, metadata)
+    else:
+        frames = _from_decoding(path, packets, metadata, last_s)
+    if packets.broken_off is None:
+        return frames
+    if until_s is None:  # the file was longer, by an unknown time
+        return replace(frames, end=frames.end + round(1 / frames.time_base))
+    if frames.duration < until_s:
+        raise packets.broken_off
+    return frames
 
 
 def _metadata(container: str, stream: VideoStream, first_frame: VideoFrame | None) -> StreamMetadata:
     context = stream.codec_context
     rotation = first_frame.rotation if first_frame is not None else 0
+    if abs(rotation) > 360:  # FFmpeg's result for a display matrix of zeros
+        rotation = 0
     return StreamMetadata(container, context.codec.canonical_name, context.width, context.height, rotation)
 
 
 def _from_packets(packets: StreamPackets, metadata: StreamMetadata) -> FrameTimes:
     by_pts = packets.clock == "presentation"
-    stamped = [(packet.pts if by_pts else packet.dts, packet) for packet in packets.packets]
+    stamped = [(packet.pts if by_pts and packet.pts is not None else packet.dts, packet) for packet in packets.packets]
     first = next(time for time, _ in stamped if time is not None)
-    # Frames shown before the first keyframe refer to a frame that is not in the file.
+    if packets.codec in _LEADING_FRAMES_SHOWN:
+        first = min(time for time, _ in stamped if time is not None)
+    # Of other codecs, frames shown before the first keyframe refer to a frame that is not in the file.
     shown = sorted(
         (time, packet.duration)
         for time, packet in stamped
@@ -93,13 +130,8 @@ def _from_decoding(
     times: list[int] = []
     last_duration = 0
     with open_video(path) as (container, stream):
-        # Times do not depend on pixel values, so the costly last steps of decoding are left out.
-        stream.codec_context.options = {
-            **stream.codec_context.options,
-            "skip_idct": "all",
-            "skip_loop_filter": "all",
-            "lowres": "3",
-        }
+        if metadata.codec in _COARSE_CODECS:
+            stream.codec_context.options = {**stream.codec_context.options, **_COARSE}
         for time, frame in timed_frames(container, stream, packets.clock):
             if frame.is_corrupt and not times:
                 continue  # refers to a frame before the start of the file

@@ -24,13 +24,23 @@ class Orientation:
 
         ISO 14496-12: the linear part of the matrix, `[[a, b], [c, d]]`, maps a point to `(a x + c y, b x + d y)`.
         """
-        side_data = cast(SideDataContainer, frame.side_data)  # PyAV's stub declares motion vectors only
+        try:
+            side_data = cast(SideDataContainer, frame.side_data)  # PyAV's stub declares motion vectors only
+        except ValueError:  # a kind of side data that PyAV has no name for, such as view numbers of multi-view HEVC
+            return cls.from_rotation(frame.rotation)
         if Type.DISPLAYMATRIX not in side_data:
             return cls()
         (a, b), (c, d) = np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), np.int32).reshape(3, 3)[:2, :2].tolist()
         if abs(a) < abs(b):
             return cls(True, c < 0, b < 0)
         return cls(False, a < 0, d < 0)
+
+    @classmethod
+    def from_rotation(cls, degrees: int) -> "Orientation":
+        """The orientation that turns a picture counter-clockwise, to the nearest right angle."""
+        return {0: cls(), 1: cls(True, flip_vertical=True), 2: cls(False, True, True), 3: cls(True, True)}[
+            round(degrees / 90) % 4
+        ]
 
     def apply(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Transpose and flip `picture`, `(H, W, 3)`."""

@@ -12,13 +12,21 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from pipeline.video.container import demux
+from pipeline.records.failures import ClipError, Failure
+from pipeline.video.container import BrokenOffError, demux_strictly
 
 # Where the times of decoded frames come from:
-#   presentation  each packet has a presentation timestamp (PTS)
+#   presentation  each packet has a presentation timestamp (PTS), or a DTS that is one
 #   order         packets have timestamps in decoding order only: the n-th frame shown gets the n-th one (AVI, MXF)
 #   rate          no timestamps: the n-th frame is shown at n / nominal frame rate (elementary streams)
 Clock = Literal["presentation", "order", "rate"]
+
+# Streams that have DTS only, for which FFmpeg makes up PTS in the order of decoding.
+_WITHOUT_PTS = frozenset({("asf", "h264"), ("asf", "hevc")})
+
+# Elementary streams for which FFmpeg makes up timestamps that are wrong: of MPEG-1 every frame but the first comes one
+# frame late; of Dirac, times are frame numbers. By container format and codec.
+_WITHOUT_TIMES = frozenset({("mpegvideo", "mpeg1video"), ("dirac", "dirac")})
 
 # Codecs in which each packet holds exactly one frame. Frames of other codecs are counted by decoding.
 _ONE_FRAME_PER_PACKET = frozenset(
@@ -27,6 +35,11 @@ _ONE_FRAME_PER_PACKET = frozenset(
         *("dvvideo", "mjpeg", "prores", "dnxhd", "ffv1", "huffyuv", "ffvhuff", "rawvideo", "png", "apng", "gif"),
     }
 )
+
+
+# A header may claim any frame rate and length. These bounds are far above real files: 2 million frames are 9 hours at
+# 60 frames per second.
+_MAX_PACKETS, _MAX_PACKETS_PER_S, _SPARE_PACKETS = 2_000_000, 1000, 100_000
 
 
 class PacketInfo(NamedTuple):
@@ -44,20 +57,28 @@ class StreamPackets:
     """The packets of one video stream in decoding order."""
 
     packets: Sequence[PacketInfo]
+    container: str  # FFmpeg's name of the container format
     codec: str
-    in_avi: bool
     time_base: Fraction  # seconds per unit of the timestamps
-    reorders: bool  # the decoder outputs frames in another order than their packets
+    may_reorder: bool  # the codec has frames that are shown in another order than their packets
+    reorders: bool  # this stream has such frames
     interlaced: bool
+    broken_off: BrokenOffError | None = None  # the file cannot be read on after these packets
 
     @property
     def clock(self) -> Clock:
         """Where the times of decoded frames come from."""
-        if all(packet.pts is None for packet in self.packets):
-            return "rate" if all(packet.dts is None for packet in self.packets) else "order"
+        if (self.container, self.codec) in _WITHOUT_TIMES:
+            return "rate"
+        no_pts = all(packet.pts is None for packet in self.packets)
+        if no_pts and all(packet.dts is None for packet in self.packets):
+            return "rate"
+        if not self.may_reorder:
+            return "presentation"
         # PTS that equal DTS in a stream with reordered frames are copies of the DTS.
         copied = self.reorders and all(packet.pts == packet.dts for packet in self.packets)
-        return "order" if self.in_avi or copied else "presentation"
+        without_pts = self.container == "avi" or (self.container, self.codec) in _WITHOUT_PTS
+        return "order" if no_pts or copied or without_pts else "presentation"
 
     @property
     def reliable(self) -> bool:
@@ -88,24 +109,41 @@ def read_packets(
     last_dts = None if until_s is None else (until_s + 1) / time_base
     packets: list[PacketInfo] = []
     first_frame: VideoFrame | None = None
-    for packet in demux(container, stream):
-        if decode_first and first_frame is None:
-            first_frame = next(_decode_leniently(packet), None)
-        if packet.size == 0:
-            continue
-        hidden = packet.is_discard or (codec == "vp8" and not _vp8_shows_frame(packet))
-        packets.append(PacketInfo(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, hidden))
-        if last_dts is not None and packet.dts is not None and packet.dts > last_dts:
-            break
+    broken_off: BrokenOffError | None = None
+    limit = _MAX_PACKETS
+    if until_s is not None:
+        limit = min(limit, round(_SPARE_PACKETS + until_s * _MAX_PACKETS_PER_S))
+    try:
+        for packet in demux_strictly(container, stream):
+            if decode_first and first_frame is None:
+                first_frame = next(_decode_leniently(packet), None)
+            if packet.size == 0:
+                continue
+            hidden = packet.is_discard or (codec == "vp8" and not _vp8_shows_frame(packet))
+            packets.append(PacketInfo(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, hidden))
+            if last_dts is not None and packet.dts is not None and packet.dts > last_dts:
+                break
+            if len(packets) == limit:
+                if packet.dts is None:  # such a stream is timed by decoding
+                    break
+                raise ClipError(Failure.TOO_LARGE, f"more than {limit:,} frames{_window_text(until_s)}")
+    except BrokenOffError as error:
+        broken_off = error
     found = StreamPackets(
         packets,
+        container.format.name,
         codec,
-        in_avi=container.format.name == "avi",
         time_base=time_base,
+        may_reorder=context.codec.reorder,
         reorders=bool(context.has_b_frames),
         interlaced=context.field_order > 1 or (first_frame is not None and first_frame.interlaced_frame),
+        broken_off=broken_off,
     )
     return found, first_frame
+
+
+def _window_text(until_s: Fraction | None) -> str:
+    return "" if until_s is None else f" in the first {float(until_s):.1f} s"
 
 
 def _decode_leniently(packet: "Packet[VideoStream]") -> Iterator[VideoFrame]:

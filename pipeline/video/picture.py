@@ -85,6 +85,8 @@ def _to_planar(frame: VideoFrame) -> VideoFrame:
     name = frame.format.name
     if name.endswith("be") and f"{name[:-2]}le" in _PIXEL_FORMATS:
         return frame.reformat(format=f"{name[:-2]}le")
+    if name in ("ya8", "ya16le", "ya16be"):
+        return frame.reformat(format="gray" if name == "ya8" else "gray16le")
     if frame.format.is_rgb or frame.format.has_palette:
         return frame.reformat(format="gbrp")
     return frame.reformat(format="yuv444p" if frame.format.components[0].bits == 8 else "yuv444p16le")
@@ -106,7 +108,7 @@ def _color_matrix(frame: VideoFrame, pixel_format: PixelFormat) -> NDArray[np.fl
     color_space = int(frame.colorspace)
     if pixel_format.rgb:
         return _from_rgb(pixel_format.bits, (0, 1, 2))
-    if color_space == _IDENTITY and len(pixel_format.planes) == 3:
+    if color_space == _IDENTITY and frame.format.name.startswith(("yuv444", "yuva444", "yuvj444")):
         return _from_rgb(pixel_format.bits, (2, 0, 1))
     if color_space not in _LUMA_WEIGHTS:  # unspecified: guessed by the height, as players do
         color_space = _BT709 if frame.height >= 720 else _BT601

@@ -71,14 +71,15 @@ def test_a_stream_that_first_appears_in_mid_file_is_ignored(here):
 
 def test_demux_goes_on_after_a_packet_of_a_stream_that_pyav_does_not_know():
     class Container:
-        """Demuxes 1, fails as PyAV does for an unknown stream, and on the next call goes on with 2."""
+        """Demuxes one packet, fails as PyAV does for an unknown stream, and on the next call goes on with the second."""
 
         calls = 0
 
         def demux(self, stream):
             self.calls += 1
-            yield self.calls
+            yield packets[self.calls - 1]
             if self.calls == 1:
                 raise IndexError
 
-    assert list(demux(Container(), None)) == [1, 2]
+    packets = [av.Packet(1), av.Packet(2)]
+    assert list(demux(Container(), None)) == packets

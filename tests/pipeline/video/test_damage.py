@@ -1,0 +1,110 @@
+"""Files that break off, packets that cannot be decoded and encrypted files: what is whole is kept, the rest has a reason."""
+
+import av
+import pytest
+
+from pipeline.records.failures import ClipError
+from pipeline.video.container import BrokenOffError, demux, demux_strictly, open_video
+from pipeline.video.decode import timed_frames
+from tests.pipeline.draw import frame_times, process_clip, run_ffmpeg, write_video
+
+
+def write_real_video(path, seconds, *, kept):
+    """RealVideo of which only a part of the bytes is left; its demuxer reports a cut packet as an error."""
+    source = f"testsrc2=size=176x144:rate=10:duration={seconds}"
+    run_ffmpeg("-f", "lavfi", "-i", source, "-c:v", "rv20", "-b:v", "200k", path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * kept)])
+    with open_video(path) as (container, stream), pytest.raises(BrokenOffError):
+        list(demux_strictly(container, stream))
+    return path
+
+
+def test_a_file_that_breaks_off_after_the_clip_is_read(here):
+    path = write_real_video(here / "a.rm", 20, kept=0.8)
+    clip = process_clip(path)
+    assert clip.resize.valid_frames == 100
+    assert 13 < clip.trim.duration_s < 18
+
+
+def test_a_file_that_breaks_off_within_the_clip_fails_with_the_second(here):
+    path = write_real_video(here / "a.rm", 20, kept=0.3)
+    with pytest.raises(ClipError, match=r"decode_error: the file breaks off at [4-7]\.\d\d s: Invalid data found"):
+        process_clip(path)
+
+
+def test_a_window_after_which_the_file_breaks_off_is_cut(here):
+    path = write_real_video(here / "a.rm", 20, kept=0.8)
+    assert process_clip(path, start_s=2.0, end_s=6.0).resize.valid_frames == 40
+    with pytest.raises(ClipError, match="breaks off at"):
+        process_clip(path, start_s=10.0, end_s=20.0)
+
+
+class InterruptedContainer:
+    """Demuxes one packet a call, and reports in between that there is no packet yet."""
+
+    def __init__(self, packets):
+        self.packets = list(packets)
+        self.calls = 0
+
+    def demux(self, stream):
+        self.calls += 1
+        if self.calls % 2:
+            raise av.BlockingIOError(11, "Resource temporarily unavailable")
+        while self.packets:
+            yield self.packets.pop(0)
+            if self.packets:
+                raise av.BlockingIOError(11, "Resource temporarily unavailable")
+
+
+def test_demux_reads_on_where_the_demuxer_has_no_packet_yet():
+    packets = [av.Packet(1), av.Packet(2), av.Packet(3)]
+    assert list(demux(InterruptedContainer(packets), None)) == packets
+
+
+class StuckContainer:
+    """Never has a packet."""
+
+    def demux(self, stream):
+        raise av.BlockingIOError(11, "Resource temporarily unavailable")
+        yield
+
+
+def test_demux_ends_if_the_demuxer_never_has_a_packet():
+    assert list(demux(StuckContainer(), None)) == []
+
+
+def test_a_packet_that_the_decoder_rejects_for_any_reason_is_skipped(here):
+    with open_video(write_video(here / "a.mp4", frame_times(12, 10), b_frames=0)) as (container, stream):
+        found = [time for time, _ in timed_frames(RejectingContainer(container), stream, "presentation")]
+    assert len(found) == 11
+
+
+class RejectingContainer:
+    """Gives packets of which one cannot be decoded for another reason than invalid data."""
+
+    def __init__(self, container):
+        self.container = container
+
+    def demux(self, stream):
+        for number, packet in enumerate(self.container.demux(stream)):
+            yield RejectedPacket(packet) if number == 5 else packet
+
+
+class RejectedPacket:
+    """A packet that the decoder rejects."""
+
+    def __init__(self, packet):
+        self.pts, self.dts, self.size, self.duration = packet.pts, packet.dts, packet.size, packet.duration
+
+    def decode(self):
+        raise av.ArgumentError(22, "Invalid argument")
+
+
+def test_an_encrypted_mp4_fails_as_encrypted(here):
+    video = write_video(here / "a.mp4", frame_times(30, 10))
+    key = "00112233445566778899aabbccddeeff"
+    scheme = ["-encryption_scheme", "cenc-aes-ctr", "-encryption_key", key, "-encryption_kid", key]
+    run_ffmpeg("-i", video, "-c", "copy", *scheme, here / "encrypted.mp4")
+    with pytest.raises(ClipError, match=r"decode_error: the video is encrypted \(DRM\)"):
+        process_clip(here / "encrypted.mp4")
