@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Literal
 
 from common.errors import WorkError
 from pipeline.fetch.site import Site
-from pipeline.params import Download
 from pipeline.records.facts import SourceFacts
 from pipeline.sources import kinetics400
 from pipeline.sources.spec import Source, SourceSpec
@@ -50,15 +49,11 @@ def read_ids(hosts: "Hosts") -> frozenset[str]:
     return frozenset(ids - {""})
 
 
-def _sites(_settings: Download) -> tuple[Site, ...]:
-    return (Site(HOST, "mini-kinetics-200"),)
-
-
 SPEC = SourceSpec(
     kind="minikinetics200",
     entry=Entry,
     create=create,
-    sites=_sites,
+    sites=lambda _: (Site(HOST, "mini-kinetics-200"),),
     facts=SourceFacts(
         title="MiniKinetics-200",
         citation="MiniKinetics-200 (Xie et al. 2018, arXiv 1712.04851), a subset of Kinetics-400",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pipeline.fetch.site import Site
-from pipeline.params import Download
 from pipeline.records.facts import SourceFacts
 from pipeline.sources.kinetics400.annotations import BUCKET, WATCH, Subset
 from pipeline.sources.spec import Source, SourceSpec
@@ -40,15 +39,11 @@ def create_with_subset(name: str, context: "Context", subset: Subset) -> Source:
     return Kinetics400(name, context, subset)
 
 
-def _sites(_settings: Download) -> tuple[Site, ...]:
-    return Site(BUCKET, "kinetics"), Site(WATCH, "youtube")
-
-
 SPEC = SourceSpec(
     kind="kinetics400",
     entry=Entry,
     create=create,
-    sites=_sites,
+    sites=lambda _: (Site(BUCKET, "kinetics"), Site(WATCH, "youtube")),
     facts=SourceFacts(
         title="Kinetics-400",
         citation="Kinetics-400 (Kay et al. 2017, arXiv 1705.06950)",
