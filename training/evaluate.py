@@ -15,7 +15,7 @@ from training.engine.checkpoints import load_finished
 from training.engine.device import pick_device
 from training.engine.metrics import write_metrics
 from training.engine.runs import stage3_run
-from training.engine.setup import build_autoencoder, load_autoencoder, load_windows
+from training.engine.setup import load_autoencoders, load_windows
 from training.engine.statistics import mean_ci95
 from training.fewshot.episodes import Episodes, EpisodeSampler
 from training.fewshot.features import extract, feature_shape
@@ -52,19 +52,18 @@ def main() -> None:
     instances = count_instances(classes, way, settings.stage3.instances)
     sampler = EpisodeSampler(classes, way, instances)
     episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
-    pretrained = load_autoencoder(settings, clips.size)
-    scratch = build_autoencoder(settings.pretrain, "pretrain", clips.size)
-    grid = settings.stage3.feature_grid
-    shape = feature_shape(pretrained.config, grid)
+    autoencoders = load_autoencoders(settings, clips.size)
+    config, grid = autoencoders[True].config, settings.stage3.feature_grid
+    shape = feature_shape(config, grid)
     training_classes = len({clip.class_id for clip in clips.select(split="train")})
     learners = {method: method.build(shape, training_classes, settings.stage3).eval() for method in METHODS}
     for method, learner in learners.items():
         if method.trained:
             load_finished(stage3_run(settings, method.name), learner)
-    data = load_windows(clips, rows, pretrained.config, settings.pretrain, "pretrain")
+    data = load_windows(clips, rows, config, settings.pretrain, "pretrain")
     features = {
-        autoencoder is pretrained: extract(autoencoder, data, windows=1, grid=grid)[:, 0]
-        for autoencoder in (pretrained, scratch)
+        pretrained: extract(autoencoder, data, windows=1, grid=grid)[:, 0]
+        for pretrained, autoencoder in autoencoders.items()
     }
     results = {
         method.name: summarise(run_episodes(learner.to(pick_device()), features[method.pretrained], episodes), way)

@@ -13,11 +13,12 @@ from torch.nn import functional as F
 from common.errors import ParamError
 from training import params
 from training.clips import Clips
+from training.engine.checkpoints import History
 from training.engine.device import pick_device
 from training.engine.loop import train
 from training.engine.metrics import write_metrics
 from training.engine.runs import stage3_run
-from training.engine.setup import build_autoencoder, load_autoencoder, load_windows
+from training.engine.setup import load_autoencoders, load_windows
 from training.engine.statistics import mean_of_last
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.features import extract, feature_shape
@@ -40,28 +41,32 @@ def main() -> None:
     except ValueError as error:
         raise ParamError(f"params.yaml: stage3.way and stage3.instances ask for {error}") from None
     dense = torch.searchsorted(classes.unique(), classes)
-    pretrained = load_autoencoder(settings, clips.size)
-    scratch = build_autoencoder(settings.pretrain, "pretrain", clips.size)
-    data = load_windows(clips, rows, pretrained.config, settings.pretrain, "pretrain")
-    shape = feature_shape(pretrained.config, stage.feature_grid)
-    results: dict[str, dict[str, float]] = {}
-    for autoencoder in (pretrained, scratch):
+    autoencoders = load_autoencoders(settings, clips.size)
+    config = autoencoders[True].config
+    data = load_windows(clips, rows, config, settings.pretrain, "pretrain")
+    shape = feature_shape(config, stage.feature_grid)
+    results = {}
+    for pretrained, autoencoder in autoencoders.items():
         features = extract(autoencoder, data, windows=stage.windows, grid=stage.feature_grid)
         for method in METHODS:
-            if not method.trained or method.pretrained is not (autoencoder is pretrained):
-                continue
-            model = method.build(shape, int(dense.max()) + 1, stage).to(pick_device())
-            compute = episode_loss(model, sampler, features, dense, stage)
-            history = train(stage3_run(settings, method.name), model, stage.optimiser, compute)
-            results[method.name] = {
-                "steps": len(history["loss"]),
-                "loss_first": history["loss"][0],
-                "loss_last": mean_of_last(history["loss"], _LAST_STEPS),
-                "accuracy_last": mean_of_last(history["accuracy"], _LAST_STEPS),
-            }
+            if method.trained and method.pretrained == pretrained:
+                model = method.build(shape, int(dense.max()) + 1, stage).to(pick_device())
+                compute = episode_loss(model, sampler, features, dense, stage)
+                history = train(stage3_run(settings, method.name), model, stage.optimiser, compute)
+                results[method.name] = summarise(history)
     write_metrics("stage3", results)
     for name, values in results.items():
         print(f"stage3: {name}: accuracy {values['accuracy_last']:.1%} in the last round of training episodes")
+
+
+def summarise(history: History) -> dict[str, float]:
+    """A method's numbers in metrics/stage3.json."""
+    return {
+        "steps": len(history["loss"]),
+        "loss_first": history["loss"][0],
+        "loss_last": mean_of_last(history["loss"], _LAST_STEPS),
+        "accuracy_last": mean_of_last(history["accuracy"], _LAST_STEPS),
+    }
 
 
 def episode_loss(

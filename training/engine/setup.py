@@ -57,6 +57,14 @@ def load_autoencoder(settings: TrainingParams, size: int) -> MAE:
     return model.eval()
 
 
+def load_autoencoders(settings: TrainingParams, size: int) -> dict[bool, MAE]:
+    """The autoencoder pre-trained (key True) and as initialised (key False); raises as `load_autoencoder`."""
+    return {
+        True: load_autoencoder(settings, size),
+        False: build_autoencoder(settings.pretrain, "pretrain", size).eval(),
+    }
+
+
 def load_windows(
     clips: Clips, rows: Sequence[Clip], config: ModelConfig, settings: Autoencoder, section: str
 ) -> InMemoryClips:

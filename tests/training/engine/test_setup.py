@@ -9,7 +9,13 @@ from common.errors import ParamError, WorkError
 from tests.training import toy
 from training import params
 from training.clips import Clips
-from training.engine.setup import build_autoencoder, build_masking, load_autoencoder, load_windows
+from training.engine.setup import (
+    build_autoencoder,
+    build_masking,
+    load_autoencoder,
+    load_autoencoders,
+    load_windows,
+)
 
 
 def pretrain_settings(**changes):
@@ -73,6 +79,15 @@ def test_a_loaded_autoencoder_has_the_pre_trained_weights(trained_project, monke
     assert all(torch.equal(value, saved[key]) for key, value in model.state_dict().items())
     assert not torch.equal(next(model.parameters()), next(fresh.parameters()))
     assert not model.training
+
+
+def test_the_autoencoders_of_the_ablation_are_the_pre_trained_and_the_initialised_one(trained_project, monkeypatch):
+    monkeypatch.chdir(trained_project)
+    settings = params.load()
+    found = load_autoencoders(settings, 64)
+    for key, model in ((True, load_autoencoder(settings, 64)), (False, build_autoencoder(settings.pretrain, "x", 64))):
+        assert not found[key].training
+        assert all(torch.equal(value, found[key].state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_without_pre_training_there_is_no_autoencoder_to_load(toy_project):
