@@ -72,15 +72,13 @@ _CODECS = {
     "flashsv": ("-c:v flashsv", "flv nut"),
     "flashsv2": ("-c:v flashsv2", "flv"),
     "msvideo1": ("-c:v msvideo1", "avi"),
-    "roq": ("-c:v roqvideo", "roq"),
-    "rawvideo": ("-c:v rawvideo", "avi nut mov"),
+    "rawvideo": ("-c:v rawvideo", "avi nut"),
     "y4m": ("", "y4m"),
     "v210": ("-c:v v210", "mov"),
     "r210": ("-c:v r210", "mov"),
     "hap": ("-c:v hap", "mov"),
     "dxv": ("-c:v dxv", "mov"),
     "speedhq": ("-c:v speedhq", "mov"),
-    "qoi": ("-c:v qoi", "avi"),
 }
 _RAW = {
     **{

@@ -13,6 +13,7 @@ from av.video.stream import VideoStream
 from pipeline.records.failures import ClipError, Failure
 from pipeline.video.container import open_video
 from pipeline.video.decode import timed_frames
+from pipeline.video.orientation import rotation_of
 from pipeline.video.packets import Clock, StreamPackets, read_packets
 
 # Decoders of these codecs skip the last steps of decoding without a change to which frames they output, and when.
@@ -99,9 +100,7 @@ def read_frame_times(
 
 def _metadata(container: str, stream: VideoStream, first_frame: VideoFrame | None) -> StreamMetadata:
     context = stream.codec_context
-    rotation = first_frame.rotation if first_frame is not None else 0
-    if abs(rotation) > 360:  # FFmpeg's result for a display matrix of zeros
-        rotation = 0
+    rotation = rotation_of(first_frame) if first_frame is not None else 0
     return StreamMetadata(container, context.codec.canonical_name, context.width, context.height, rotation)
 
 

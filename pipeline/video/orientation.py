@@ -27,7 +27,7 @@ class Orientation:
         try:
             side_data = cast(SideDataContainer, frame.side_data)  # PyAV's stub declares motion vectors only
         except ValueError:  # a kind of side data that PyAV has no name for, such as view numbers of multi-view HEVC
-            return cls.from_rotation(frame.rotation)
+            return cls.from_rotation(rotation_of(frame))
         if Type.DISPLAYMATRIX not in side_data:
             return cls()
         (a, b), (c, d) = np.frombuffer(bytes(side_data[Type.DISPLAYMATRIX]), np.int32).reshape(3, 3)[:2, :2].tolist()
@@ -49,6 +49,11 @@ class Orientation:
         if self.flip_horizontal:
             picture = picture[:, ::-1]
         return picture[::-1] if self.flip_vertical else picture
+
+
+def rotation_of(frame: VideoFrame) -> int:
+    """Degrees counter-clockwise by which players turn the frame; 0 where FFmpeg cannot tell, for a matrix of zeros."""
+    return frame.rotation if abs(frame.rotation) <= 360 else 0
 
 
 def pixel_aspect_ratio(stream: VideoStream) -> float:

@@ -87,8 +87,8 @@ class StreamPackets:
         complete = bool(pts) and len(pts) == len(self.packets) == len(set(pts))
         dts = [packet.dts for packet in self.packets if packet.dts is not None]
         increasing = all(before < after for before, after in pairwise(dts))
-        # A packet of interlaced video may hold one of a frame's two fields.
-        one_frame_each = self.codec in _ONE_FRAME_PER_PACKET and not self.interlaced
+        # A packet of interlaced video may hold one of a frame's two fields; in AVI, a packet may repeat the last frame.
+        one_frame_each = self.codec in _ONE_FRAME_PER_PACKET and not self.interlaced and self.container != "avi"
         starts_with_keyframe = bool(self.packets) and self.packets[0].is_keyframe
         return complete and increasing and one_frame_each and starts_with_keyframe and self.clock == "presentation"
 

@@ -39,6 +39,24 @@ def mp4_with_streams(count):
     return box(b"ftyp", b"isom\0\0\2\0isom") + box(b"moov", header, *tracks)
 
 
+def mp4_with_samples(count):
+    """An mp4 whose header declares `count` samples of one byte, a million a second, without a table entry for each."""
+    number, one = count.to_bytes(4, "big"), b"\0\0\0\0\0\0\0\1"
+    sample = bytes(6) + b"\0\1" + bytes(16) + b"\0\x80\0\x60" + bytes(46) + b"\0\x18\xff\xff"
+    tables = (
+        box(b"stsd", one, box(b"mp4v", sample)),
+        box(b"stts", one, number, b"\0\0\0\1"),
+        box(b"stsc", one, b"\0\0\0\1", number, b"\0\0\0\1"),
+        box(b"stco", one, b"\0\0\0\x20"),
+        box(b"stsz", bytes(4), b"\0\0\0\1", number),
+    )
+    clock = box(b"mdhd", bytes(12), (1_000_000).to_bytes(4, "big"), number, bytes(4))
+    media = box(b"mdia", clock, box(b"hdlr", bytes(8), b"vide", bytes(13)), box(b"minf", box(b"stbl", *tables)))
+    header = box(b"mvhd", bytes(12), b"\0\0\0\x0a", bytes(84))
+    movie = box(b"moov", header, box(b"trak", box(b"tkhd", bytes(84)), media))
+    return box(b"ftyp", b"isom\0\0\2\0isom") + movie + box(b"mdat", bytes(1000))
+
+
 def ivf(width, height, *, claims):
     """A VP8 stream of one keyframe header of the given size, in a file whose header claims the size `claims`."""
     frame = b"\x10\x02\0\x9d\x01\x2a" + width.to_bytes(2, "little") + height.to_bytes(2, "little") + bytes(100)
@@ -51,6 +69,8 @@ HOSTILE = {
     "frames of 16384x16384": ("a.y4m", b"YUV4MPEG2 W16384 H16384 F25:1\nFRAME\n", Failure.UNREADABLE_CONTAINER),
     "frames larger than the header": ("a.ivf", ivf(16383, 16383, claims=(64, 64)), Failure.DECODE_ERROR),
     "frames as large as the header": ("a.ivf", ivf(16383, 16383, claims=(16383, 16383)), Failure.TOO_LARGE),
+    "5 million frames in 5 s": ("a.mp4", mp4_with_samples(5_000_000), Failure.DECODE_ERROR),
+    "2 billion frames": ("a.mp4", mp4_with_samples((1 << 31) - 1), Failure.DECODE_ERROR),
     "10,000 streams": ("a.mp4", mp4_with_streams(10_000), Failure.TOO_LARGE),
 }
 

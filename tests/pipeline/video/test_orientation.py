@@ -65,3 +65,9 @@ def test_letterbox_respects_the_aspect_ratio_of_pixels(here, aspect, width, heig
     run_ffmpeg("-f", "lavfi", "-i", "color=white:size=128x128:rate=10:duration=2", "-vf", f"setsar={aspect}", path)
     lit = process_clip(path, resize_settings=LETTERBOX).filmstrip[0][..., 1] > 128
     assert (lit.any(axis=0).sum(), lit.any(axis=1).sum()) == (width, height)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270, -90, 360])
+def test_an_orientation_from_degrees_turns_counter_clockwise(degrees):
+    picture = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    assert np.array_equal(Orientation.from_rotation(degrees).apply(picture), np.rot90(picture, degrees // 90))

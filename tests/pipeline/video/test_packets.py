@@ -34,6 +34,7 @@ def test_packets_with_complete_timestamps_are_reliable():
         pytest.param(replace(PROGRESSIVE, interlaced=True), id="packets may hold fields"),
         pytest.param(replace(PROGRESSIVE, packets=PROGRESSIVE.packets[1:]), id="starts without a keyframe"),
         pytest.param(replace(PROGRESSIVE, container="avi"), id="AVI has no presentation times"),
+        pytest.param(replace(PROGRESSIVE, container="avi", may_reorder=False), id="AVI packets may hold no frame"),
     ],
 )
 def test_packets_with_a_defect_are_not_reliable(unreliable):
