@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @dataclass
-class Trouble:
-    """The fault that one request meets; the default is none."""
+class Fault:
+    """A fault of the host in one request; the default is none."""
 
     status: int = 200
     retry_after: str | None = None
@@ -22,7 +22,7 @@ class Trouble:
     end: int | None = None  # bytes of body after which it is closed in good order
     stall_s: float = 0.0  # pause before the body
     claim: int = 0  # added to Content-Length
-    ranges: bool = True  # False: the whole file is sent whatever the request asks for
+    ranges: bool = True  # False: the whole file is sent whatever range is requested
     location: str | None = None  # redirect
     replace: bytes | None = None  # content that the file has from this request on
     drip: tuple[int, float] | None = None  # body in pieces of so many bytes, with so many seconds in between
@@ -35,14 +35,14 @@ class Host:
     files: dict[str, bytes] = field(default_factory=dict)
     etags: bool = True
     url: str = ""
-    troubles: dict[str, deque[Trouble]] = field(default_factory=lambda: defaultdict(deque))
+    faults: dict[str, deque[Fault]] = field(default_factory=lambda: defaultdict(deque))
     requests: list[tuple[str, str | None]] = field(default_factory=list)  # GET: path and Range
     sent: int = 0  # bytes of bodies
-    always: Trouble = field(default_factory=Trouble)  # for requests without a pending fault
+    always: Fault = field(default_factory=Fault)  # for requests without a pending fault
 
-    def trouble(self, path: str, *troubles: Trouble) -> None:
+    def queue_faults(self, path: str, *faults: Fault) -> None:
         """Queue faults for the next requests for `path`, one each."""
-        self.troubles[path].extend(troubles)
+        self.faults[path].extend(faults)
 
 
 @contextlib.contextmanager
@@ -77,17 +77,17 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         host, path = self.host, self.path
         host.requests.append((path, self.headers.get("Range")))
-        trouble = host.troubles[path].popleft() if host.troubles[path] else host.always
-        if trouble.replace is not None:
-            host.files[path] = trouble.replace
-        if trouble.location is not None:
-            self._send_head(302, Location=trouble.location)
-        elif trouble.status != 200:
-            self._send_head(trouble.status, **({"Retry-After": trouble.retry_after} if trouble.retry_after else {}))
+        fault = host.faults[path].popleft() if host.faults[path] else host.always
+        if fault.replace is not None:
+            host.files[path] = fault.replace
+        if fault.location is not None:
+            self._send_head(302, Location=fault.location)
+        elif fault.status != 200:
+            self._send_head(fault.status, **({"Retry-After": fault.retry_after} if fault.retry_after else {}))
         elif path not in host.files:
             self._send_head(404)
         else:
-            self._send_file(host.files[path], trouble)
+            self._send_file(host.files[path], fault)
 
     def do_HEAD(self) -> None:
         found = self.host.files.get(self.path)
@@ -102,38 +102,38 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
-    def _send_file(self, data: bytes, trouble: Trouble) -> None:
+    def _send_file(self, data: bytes, fault: Fault) -> None:
         tag = f'"{hashlib.sha256(data).hexdigest()[:12]}"'
         if self.headers.get("If-None-Match") == tag:
             self._send_head(304)
             return
-        asked = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "") if trouble.ranges else None
-        if asked and self.headers.get("If-Range") not in (None, tag):
-            asked = None
-        begin = int(asked[1]) if asked else 0
-        if asked and begin >= len(data):
+        requested = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "") if fault.ranges else None
+        if requested and self.headers.get("If-Range") not in (None, tag):
+            requested = None
+        begin = int(requested[1]) if requested else 0
+        if requested and begin >= len(data):
             self._send_head(416)
             return
-        self.send_response(206 if asked else 200)
-        if asked:
-            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data) + trouble.claim}")
+        self.send_response(206 if requested else 200)
+        if requested:
+            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data) + fault.claim}")
         if self.host.etags:
             self.send_header("ETag", tag)
-        self.send_header("Content-Length", str(len(data) - begin + trouble.claim))
+        self.send_header("Content-Length", str(len(data) - begin + fault.claim))
         self.end_headers()
         stop = threading.Event()
-        if trouble.stall_s:
-            stop.wait(trouble.stall_s)
-        body = data[begin:][: trouble.after if trouble.after is not None else trouble.end]
-        size, pause = trouble.drip or (len(body) or 1, 0.0)
+        if fault.stall_s:
+            stop.wait(fault.stall_s)
+        body = data[begin:][: fault.after if fault.after is not None else fault.end]
+        size, pause = fault.drip or (len(body) or 1, 0.0)
         with contextlib.suppress(ConnectionError):
             for begin in range(0, len(body), size):
                 self.host.sent += len(body[begin : begin + size])
                 self.wfile.write(body[begin : begin + size])
                 stop.wait(pause)
-        if trouble.after is not None:
+        if fault.after is not None:
             # With a linger time of zero the peer sees a reset, not a regular end.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if trouble.after is not None or trouble.end is not None or trouble.claim:
+        if fault.after is not None or fault.end is not None or fault.claim:
             self.close_connection = True
-            self.connection.close() if trouble.after is not None else self.connection.shutdown(socket.SHUT_RDWR)
+            self.connection.close() if fault.after is not None else self.connection.shutdown(socket.SHUT_RDWR)

@@ -21,7 +21,7 @@ from pipeline.fetch.http import RetryPolicy
 from pipeline.fetch.site import Site
 from pipeline.records.failures import ClipError
 from tests.conftest import REPO
-from tests.pipeline.host import Trouble, serving
+from tests.pipeline.host import Fault, serving
 
 
 def tar(*members):
@@ -213,9 +213,9 @@ def test_archive_of_a_local_mirror_is_read_in_place(raw, tmp_path):
     assert path.read_bytes() == THREE
 
 
-@pytest.mark.parametrize("fault", [Trouble(end=450_000), Trouble(replace=THREE[:450_000])], ids=["download", "archive"])
+@pytest.mark.parametrize("fault", [Fault(end=450_000), Fault(replace=THREE[:450_000])], ids=["download", "archive"])
 def test_members_before_a_truncation_are_kept_and_the_next_run_completes(host, raw, fault):
-    host.trouble(PATH, fault)
+    host.queue_faults(PATH, fault)
     part = archive(host.url, raw)
     with pytest.raises(ClipError, match="truncated"):
         part.extract(every_member(raw))
@@ -247,7 +247,7 @@ def test_damaged_spool_file_of_an_earlier_run_is_downloaded_again(host, raw):
 
 def test_failed_second_reading_keeps_the_member_list_of_the_first(host, raw):
     archive(host.url, raw).extract(every_member(raw))
-    host.trouble(PATH, Trouble(end=450_000))
+    host.queue_faults(PATH, Fault(end=450_000))
     part = archive(host.url, raw)
     with pytest.raises(ClipError, match="truncated"):
         part.extract(every_member(raw))
@@ -279,7 +279,7 @@ def test_next_archive_is_downloaded_while_this_one_is_read(host, raw):
 
 
 def test_error_of_a_prefetch_is_raised_by_extract(host, raw):
-    host.trouble(PATH, Trouble(status=404))
+    host.queue_faults(PATH, Fault(status=404))
     part = archive(host.url, raw)
     part.prefetch()
     with pytest.raises(ClipError, match="not_found"):
@@ -289,7 +289,7 @@ def test_error_of_a_prefetch_is_raised_by_extract(host, raw):
 
 
 def test_discard_stops_a_prefetch_and_deletes_its_bytes(host, raw):
-    host.always = Trouble(drip=(10_000, 0.05))
+    host.always = Fault(drip=(10_000, 0.05))
     part = archive(host.url, raw)
     part.prefetch()
     wait_until(lambda: any(path.stat().st_size for path in raw.glob("parts/.resume-*.gz")))
@@ -302,7 +302,7 @@ def test_discard_stops_a_prefetch_and_deletes_its_bytes(host, raw):
 
 def test_spool_files_of_interrupted_runs_can_be_removed(host, raw):
     archive(host.url, raw).extract(every_member(raw))
-    host.trouble(NEXT_PATH, Trouble(end=50))
+    host.queue_faults(NEXT_PATH, Fault(end=50))
     with pytest.raises(ClipError):
         archive(host.url, raw, url=NEXT_URL).extract(every_member(raw))
     assert spool_files(raw) == [".resume-train-b.tar.gz", ".resume-train-b.tar.gz.json"]
@@ -320,7 +320,7 @@ def test_spool_files_count_against_the_disk_budget_until_they_are_deleted(host, 
         if name == "b.mp4":
             following.prefetch()
             wait_until(lambda: downloads(host, NEXT_PATH))
-            time.sleep(0.2)  # until the thread has found no room
+            time.sleep(0.2)  # until the thread has failed for lack of space
         return raw / name if name == "a.mp4" else None
 
     archive(host.url, raw, disk=disk).extract(lambda: select)
@@ -378,7 +378,7 @@ def test_downloads_killed_after_every_megabyte_fetch_at_most_1_2_times_the_bytes
     members = {path: [(f"{path[-8]}{n}.mp4", 1 << 20) for n in range(6)] for path in (PATH, NEXT_PATH)}
     host.files = {path: gzip.compress(tar(*members[path]), 1) for path in members}
     total = sum(len(data) for data in host.files.values())
-    host.always = Trouble(drip=(1 << 15, 0.008))  # 4 MB/s
+    host.always = Fault(drip=(1 << 15, 0.008))  # 4 MB/s
     for kills in range(30):  # noqa: B007
         goal = host.sent + (1 << 20)
         if not kill_when(start_extraction(host, raw, URL, NEXT_URL), lambda goal=goal: host.sent > goal):

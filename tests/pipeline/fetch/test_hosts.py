@@ -12,7 +12,7 @@ from pipeline.fetch.hosts import LIST_LIMIT, Cancelled, Hosts
 from pipeline.fetch.http import RetryPolicy
 from pipeline.fetch.site import Site
 from pipeline.records.failures import ClipError
-from tests.pipeline.host import Trouble, serving
+from tests.pipeline.host import Fault, serving
 
 DATA = random.Random(0).randbytes(500_000)
 URL = "https://data.example/sets/a.zip"
@@ -38,7 +38,7 @@ def hosts(host, *, attempts=1, disk=None):
 
 def break_off(host, target, *, after):
     """Start a download of which the first `after` bytes are sent."""
-    host.trouble(PATH, Trouble(after=after))
+    host.queue_faults(PATH, Fault(after=after))
     with pytest.raises(ClipError, match="connection"):
         hosts(host).download(URL, target)
 
@@ -53,7 +53,7 @@ def test_url_is_located_by_its_site():
 @pytest.mark.parametrize(
     ("certificates", "verify", "expected"), [(None, True, True), ("a.pem", True, "a.pem"), ("a.pem", False, False)]
 )
-def test_certificates_are_checked_as_the_site_states(certificates, verify, expected):
+def test_certificates_are_checked_as_the_site_requires(certificates, verify, expected):
     site = Site("https://data.example/sets/", "mirrored", certificates, verify)
     assert Hosts((site,))._session(URL).verify == expected
     assert Hosts((site,))._session("https://elsewhere.example/a.zip").verify is True
@@ -99,7 +99,7 @@ def test_bytes_without_a_version_are_fetched_anew(host, target):
 
 
 def test_file_that_changes_during_a_download_is_an_error_and_leaves_nothing(host, target):
-    host.trouble(PATH, Trouble(after=300_000), Trouble(replace=DATA[::-1]))
+    host.queue_faults(PATH, Fault(after=300_000), Fault(replace=DATA[::-1]))
     with pytest.raises(ClipError, match="checksum_mismatch"):
         hosts(host, attempts=3).download(URL, target)
     assert list(target.parent.iterdir()) == []
@@ -142,18 +142,18 @@ def test_resumed_bytes_are_counted_once_and_returned_when_discarded(host, target
 
 
 def test_cancelled_download_keeps_its_bytes(host, target):
-    host.always = Trouble(drip=(10_000, 0.02))
+    host.always = Fault(drip=(10_000, 0.02))
     cancel = threading.Event()
     threading.Timer(0.2, cancel.set).start()
     with pytest.raises(Cancelled):
         hosts(host).download(URL, target, cancel)
     host.sent = 0
-    host.always = Trouble()
+    host.always = Fault()
     assert hosts(host).download(URL, target).read_bytes() == DATA
     assert 0 < host.sent < len(DATA)
 
 
-def test_list_over_the_limit_is_refused(tmp_path):
+def test_list_over_the_limit_is_an_error(tmp_path):
     path = tmp_path / "mirrored/a.zip"
     path.parent.mkdir()
     with path.open("wb") as file:

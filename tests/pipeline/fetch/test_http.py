@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.fetch.http import NotModified, RateLimit, RemoteFile, RetryPolicy
 from pipeline.records.failures import ClipError
-from tests.pipeline.host import Trouble, serving
+from tests.pipeline.host import Fault, serving
 
 DATA = random.Random(0).randbytes(300_000)
 
@@ -40,14 +40,14 @@ def test_file_without_faults_is_read_in_one_request(host, waits):
 
 
 TRANSIENT_FAULTS = {
-    "server errors": [Trouble(status=500), Trouble(status=502), Trouble(status=504)],
-    "too busy": [Trouble(status=503), Trouble(status=429)],
-    "reset at once": [Trouble(after=0)],
-    "reset in mid-body": [Trouble(after=100_000), Trouble(after=50_000)],
-    "ended early": [Trouble(end=100_000)],
-    "stall": [Trouble(stall_s=1.6)],
-    "resets and errors": [Trouble(after=70_000), Trouble(status=500), Trouble(after=70_000)],
-    "no ranges": [Trouble(after=100_000), Trouble(ranges=False)],
+    "server errors": [Fault(status=500), Fault(status=502), Fault(status=504)],
+    "too busy": [Fault(status=503), Fault(status=429)],
+    "reset at once": [Fault(after=0)],
+    "reset in mid-body": [Fault(after=100_000), Fault(after=50_000)],
+    "ended early": [Fault(end=100_000)],
+    "stall": [Fault(stall_s=1.6)],
+    "resets and errors": [Fault(after=70_000), Fault(status=500), Fault(after=70_000)],
+    "no ranges": [Fault(after=100_000), Fault(ranges=False)],
 }
 
 
@@ -55,13 +55,13 @@ TRANSIENT_FAULTS = {
 @pytest.mark.parametrize("faults", TRANSIENT_FAULTS)
 def test_transient_fault_is_retried(host, waits, faults, etags):
     host.etags = etags
-    host.trouble("/a.tar", *TRANSIENT_FAULTS[faults])
+    host.queue_faults("/a.tar", *TRANSIENT_FAULTS[faults])
     assert read(host, waits) == DATA
     assert len(waits) == len([fault for fault in TRANSIENT_FAULTS[faults] if fault.ranges])
 
 
 def test_read_resumes_at_the_byte_where_it_broke(host, waits):
-    host.trouble("/a.tar", Trouble(after=200_000))
+    host.queue_faults("/a.tar", Fault(after=200_000))
     assert read(host, waits) == DATA
     (_, first), (_, second) = host.requests
     assert first is None
@@ -73,7 +73,7 @@ def test_read_resumes_at_the_byte_where_it_broke(host, waits):
     ("status", "code"), [(404, "not_found"), (410, "not_found"), (403, "forbidden"), (401, "forbidden")]
 )
 def test_permanent_status_is_not_retried(host, waits, status, code):
-    host.trouble("/a.tar", Trouble(status=status))
+    host.queue_faults("/a.tar", Fault(status=status))
     with pytest.raises(ClipError) as caught:
         read(host, waits)
     assert caught.value.code == code
@@ -83,17 +83,17 @@ def test_permanent_status_is_not_retried(host, waits, status, code):
 @pytest.mark.parametrize(
     ("fault", "code"),
     [
-        (Trouble(status=429), "rate_limited"),
-        (Trouble(status=503), "rate_limited"),
-        (Trouble(status=500), "connection"),
-        (Trouble(after=0), "connection"),
-        (Trouble(stall_s=1.6), "timeout"),
-        (Trouble(end=0), "truncated"),
-        (Trouble(claim=10, ranges=False), "truncated"),
+        (Fault(status=429), "rate_limited"),
+        (Fault(status=503), "rate_limited"),
+        (Fault(status=500), "connection"),
+        (Fault(after=0), "connection"),
+        (Fault(stall_s=1.6), "timeout"),
+        (Fault(end=0), "truncated"),
+        (Fault(claim=10, ranges=False), "truncated"),
     ],
 )
 def test_lasting_fault_is_typed_after_the_last_attempt(host, waits, fault, code):
-    host.trouble("/a.tar", *[fault] * 10)
+    host.queue_faults("/a.tar", *[fault] * 10)
     with pytest.raises(ClipError) as caught:
         read(host, waits)
     assert caught.value.code == code
@@ -112,7 +112,7 @@ def test_refused_connection_is_retried_and_typed(waits):
 @pytest.mark.parametrize("etags", [True, False])
 def test_file_that_changes_between_two_attempts_is_an_error(host, waits, etags):
     host.etags = etags
-    host.trouble("/a.tar", Trouble(after=100_000), Trouble(replace=DATA[:250_000]))
+    host.queue_faults("/a.tar", Fault(after=100_000), Fault(replace=DATA[:250_000]))
     with pytest.raises(ClipError, match="changed") as caught:
         read(host, waits)
     assert caught.value.code == "checksum_mismatch"
@@ -120,7 +120,7 @@ def test_file_that_changes_between_two_attempts_is_an_error(host, waits, etags):
 
 def test_retry_after_sets_the_wait_up_to_a_limit(host, waits):
     later = format_datetime(datetime.now(UTC) + timedelta(seconds=50), usegmt=True)
-    host.trouble("/a.tar", *(Trouble(status=429, retry_after=text) for text in ("7", later, "100000")))
+    host.queue_faults("/a.tar", *(Fault(status=429, retry_after=text) for text in ("7", later, "100000")))
     assert read(host, waits) == DATA
     assert waits[0] == 7
     assert 40 <= waits[1] <= 50
@@ -128,13 +128,13 @@ def test_retry_after_sets_the_wait_up_to_a_limit(host, waits):
 
 
 def test_waits_double_with_jitter(host, waits):
-    host.trouble("/a.tar", *[Trouble(status=500)] * 6)
+    host.queue_faults("/a.tar", *[Fault(status=500)] * 6)
     assert read(host, waits, attempts=8) == DATA
     assert all(2**n * 0.5 <= wait <= 2**n * 1.5 for n, wait in enumerate(waits))
 
 
 def test_redirects_are_followed(host, waits):
-    host.trouble("/old.tar", Trouble(location="/a.tar"))
+    host.queue_faults("/old.tar", Fault(location="/a.tar"))
     assert read(host, waits, path="/old.tar") == DATA
 
 

@@ -11,7 +11,7 @@ from pipeline.records.manifests import path_of
 from pipeline.records.rows import DownloadRow
 from pipeline.sources.probe import probe_all
 from tests.conftest import make_project
-from tests.pipeline.host import Trouble, serving
+from tests.pipeline.host import Fault, serving
 from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids, write_tar_gz
 
 VIDEOS = video_ids("abcdefghijkl")
@@ -71,54 +71,54 @@ def requested_parts(host):
 
 
 TEMPORARY = {
-    "server errors": [Trouble(status=500), Trouble(status=503)],
-    "rate limit": [Trouble(status=429, retry_after="1")],
-    "resets in mid-body": [Trouble(after=700), Trouble(after=900)],
-    "stall": [Trouble(stall_s=1.5)],
-    "closed early": [Trouble(end=1200)],
-    "no ranges after a reset": [Trouble(after=800), Trouble(ranges=False)],
-    "redirect": [Trouble(location="/elsewhere.tar.gz")],
+    "server errors": [Fault(status=500), Fault(status=503)],
+    "rate limit": [Fault(status=429, retry_after="1")],
+    "resets in mid-body": [Fault(after=700), Fault(after=900)],
+    "stall": [Fault(stall_s=1.5)],
+    "closed early": [Fault(end=1200)],
+    "no ranges after a reset": [Fault(after=800), Fault(ranges=False)],
+    "redirect": [Fault(location="/elsewhere.tar.gz")],
 }
 
 
 @pytest.mark.parametrize("fault", TEMPORARY)
 def test_temporary_fault_changes_nothing(host, expected, fault):
     host.files["/elsewhere.tar.gz"] = host.files[PART]
-    host.trouble(PART, *TEMPORARY[fault])
+    host.queue_faults(PART, *TEMPORARY[fault])
     assert download(host.project) == expected
 
 
 LASTING = {
-    "gone": (Trouble(status=404), "not_found"),
-    "forbidden": (Trouble(status=403), "forbidden"),
-    "rate limit": (Trouble(status=429), "rate_limited"),
-    "server errors": (Trouble(status=500), "connection"),
-    "resets": (Trouble(after=0), "connection"),
-    "stalls": (Trouble(stall_s=1.5), "timeout"),
-    "wrong length": (Trouble(claim=100, ranges=False), "truncated"),
-    "not an archive": (Trouble(replace=b"\x1f\x8b" + bytes(500)), "checksum_mismatch"),
-    "cut short": (Trouble(replace=gzip.compress(bytes(1000))[:-4]), "truncated"),
+    "gone": (Fault(status=404), "not_found"),
+    "forbidden": (Fault(status=403), "forbidden"),
+    "rate limit": (Fault(status=429), "rate_limited"),
+    "server errors": (Fault(status=500), "connection"),
+    "resets": (Fault(after=0), "connection"),
+    "stalls": (Fault(stall_s=1.5), "timeout"),
+    "wrong length": (Fault(claim=100, ranges=False), "truncated"),
+    "not an archive": (Fault(replace=b"\x1f\x8b" + bytes(500)), "checksum_mismatch"),
+    "cut short": (Fault(replace=gzip.compress(bytes(1000))[:-4]), "truncated"),
 }
 
 
 @pytest.mark.parametrize("fault", LASTING)
 def test_lasting_fault_is_typed_and_a_rerun_completes(host, expected, fault):
     content = host.files[PART]
-    host.trouble(PART, *[LASTING[fault][0]] * 12)
+    host.queue_faults(PART, *[LASTING[fault][0]] * 12)
     download(host.project)
     errors = {row["video_id"]: row["error"] for row in host.project.rows("download").values()}
     lost = {video for video, error in errors.items() if error is not None}
     assert lost <= set(VIDEOS[4:8])
     assert {errors[video] for video in lost} <= {LASTING[fault][1]}
     assert lost or fault == "wrong length"  # there all clips came; only the archive's end did not
-    host.troubles.clear()
+    host.faults.clear()
     host.files[PART] = content
     assert download(host.project) == expected
 
 
 def test_archive_that_changes_during_its_download_is_read_in_the_next_run(host, expected):
     content = host.files[PART]
-    host.trouble(PART, Trouble(after=900), Trouble(replace=content + b"\0"))
+    host.queue_faults(PART, Fault(after=900), Fault(replace=content + b"\0"))
     download(host.project)
     host.files[PART] = content
     assert download(host.project) == expected
@@ -185,7 +185,7 @@ def test_archives_after_the_full_quota_are_not_downloaded(host):
     host.project.set(download__kinetics_clips=4)
     content = host.files.copy()
     host.files = {path: data for path, data in content.items() if "replacement" not in path}
-    host.always = Trouble(drip=(1 << 12, 0.01))
+    host.always = Fault(drip=(1 << 12, 0.01))
     download(host.project)
     assert {row["status"] for row in host.project.rows("download").values()} == {"ok", "spare"}
     assert "/kinetics/400/train/part_2.tar.gz" not in requested_parts(host)
@@ -224,11 +224,11 @@ def test_three_failed_archives_in_a_row_end_the_split(host, expected):
     first = few.splitlines(keepends=True)[0]
     host.files[LIST] = few + b"".join(first.replace(b"_0", b"_%d" % n) for n in range(3, 9))
     for n in range(9):
-        host.trouble(f"/kinetics/400/train/part_{n}.tar.gz", *[Trouble(status=500)] * 4)
+        host.queue_faults(f"/kinetics/400/train/part_{n}.tar.gz", *[Fault(status=500)] * 4)
     download(host.project)
     assert {row["error"] for row in host.project.rows("download").values()} == {"connection"}
     assert len(requested_parts(host)) == 3
-    host.troubles.clear()
+    host.faults.clear()
     host.files[LIST] = few
     assert download(host.project) == expected
 

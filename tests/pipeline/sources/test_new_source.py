@@ -20,7 +20,7 @@ from pipeline.sources.context import Context
 from pipeline.sources.spec import SourceSpec
 from tests.pipeline.conftest import STAGES
 from tests.pipeline.draw import counter_picture, frame_times, write_video
-from tests.pipeline.host import Trouble, serving
+from tests.pipeline.host import Fault, serving
 
 HOST = "https://toy.example/v1/"
 
@@ -103,7 +103,7 @@ def host(project, monkeypatch):
 
 
 def test_clips_are_downloaded_from_the_host_with_retries(host):
-    host.trouble("/toy/0.mp4", Trouble(after=500))
+    host.queue_faults("/toy/0.mp4", Fault(after=500))
     host.project.run("download")
     rows = host.project.rows("download")
     assert {row["url"]: row["error"] for row in rows.values()} == {

@@ -8,11 +8,11 @@ import pytest
 
 from tests.conftest import make_project
 from tests.pipeline.draw import counter_picture, frame_times, write_video
-from tests.pipeline.host import Trouble, serving
+from tests.pipeline.host import Fault, serving
 from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids
 
 VIDEOS = video_ids("abcdefghijkl")
-SLOW = Trouble(drip=(1 << 15, 0.008))  # 4 MB/s
+SLOW = Fault(drip=(1 << 15, 0.008))  # 4 MB/s
 MAX_REPEATED = 1.2  # bytes sent, as a multiple of those of one download
 
 
@@ -115,12 +115,12 @@ def test_unchanged_lists_are_not_sent_again_and_serve_while_their_host_is_down(h
     assert len(host.requests) == 2  # annotations and the list of archives
     assert host.sent == 0
     host.project.set(download__attempts=1)
-    host.always = Trouble(status=500)
+    host.always = Fault(status=500)
     done = host.project.call("download")
     assert done.returncode == 0
     assert "going on with the list of an earlier run" in done.stdout
     assert result(host.project) == before
-    host.always, host.project = Trouble(), host.project.set(download__attempts=2)
+    host.always, host.project = Fault(), host.project.set(download__attempts=2)
     host.files["/kinetics/400/annotations/train.csv"] += f"run,{'y' * 11},0,10,train,0\n".encode()
     assert host.project.call("download").returncode == 0
     assert len(host.project.rows("download")) == 13
@@ -148,19 +148,19 @@ def test_sample_over_a_bad_network_ends_in_the_manifest_of_a_local_mirror(tmp_pa
 
     def random_fault():
         faults = (
-            Trouble(status=rng.choice([429, 500, 503])),
-            Trouble(after=rng.randrange(3_000_000)),
-            Trouble(end=rng.randrange(3_000_000)),
-            Trouble(ranges=False),
+            Fault(status=rng.choice([429, 500, 503])),
+            Fault(after=rng.randrange(3_000_000)),
+            Fault(end=rng.randrange(3_000_000)),
+            Fault(ranges=False),
         )
-        return rng.choice(faults) if rng.random() < 0.33 else Trouble()
+        return rng.choice(faults) if rng.random() < 0.33 else Fault()
 
     with serving() as host:
         for path in (tmp_path / "mirror").rglob("*"):
             if path.is_file():
                 name = f"/{path.relative_to(tmp_path / 'mirror').as_posix()}"
                 host.files[name] = path.read_bytes()
-                host.trouble(name, *(random_fault() for _ in range(200)))
+                host.queue_faults(name, *(random_fault() for _ in range(200)))
         remote = make_project(tmp_path / "remote").set(corpus=host.url, **params)
         for _ in range(20):
             remote.call("download", timeout_s=900)

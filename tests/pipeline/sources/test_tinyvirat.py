@@ -7,7 +7,7 @@ import pytest
 
 from common.errors import WorkError
 from pipeline.sources.tinyvirat import read_tubes
-from tests.pipeline.host import Trouble, serving
+from tests.pipeline.host import Fault, serving
 from tests.pipeline.mirror import write_file
 
 TUBE = {"id": "00000", "path": "scene/00000.mp4", "dim": [70, 32, 32], "label": ["Riding"]}
@@ -137,7 +137,7 @@ def test_web_page_instead_of_the_zip_is_an_error(tinyvirat):
 
 def test_broken_download_says_how_to_carry_on(tinyvirat):
     with serving() as host:
-        host.always = Trouble(status=500)
+        host.always = Fault(status=500)
         tinyvirat.set(corpus=host.url, download__attempts=1)
         with pytest.raises(WorkError, match=r"TinyVIRAT\.zip: 500 .*; run the same command again to carry on"):
             tinyvirat.run("download")

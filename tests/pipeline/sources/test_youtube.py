@@ -5,7 +5,7 @@ import pytest
 
 from tests.conftest import make_project
 from tests.pipeline.draw import frame_times, read_counter, write_video
-from tests.pipeline.host import Trouble, serving
+from tests.pipeline.host import Fault, serving
 from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids
 
 A, B, C, D = video_ids("abcd")
@@ -75,7 +75,7 @@ def test_removed_video_fails_alone_and_names_both_reasons(host):
 @pytest.mark.parametrize(("status", "code"), [(429, "rate_limited"), (403, "forbidden")])
 def test_blocked_request_ends_the_requests_until_retry(host, status, code):
     for video in (B, C, D):
-        host.trouble(f"/youtube/{video}.mp4", *[Trouble(status=status)] * 5)
+        host.queue_faults(f"/youtube/{video}.mp4", *[Fault(status=status)] * 5)
     rows, done = download(host)
     assert len(set(youtube_requests(host))) == 1
     assert {rows[video]["error"] for video in (B, C, D)} == {code}
@@ -83,7 +83,7 @@ def test_blocked_request_ends_the_requests_until_retry(host, status, code):
     host.requests.clear()
     download(host)
     assert not youtube_requests(host)
-    host.troubles.clear()
+    host.faults.clear()
     rows, _ = download(host, "retry")
     assert {row["error"] for row in rows.values()} == {None}
 
@@ -99,7 +99,7 @@ def test_no_request_is_sent_if_params_or_a_local_corpus_forbid_it(host):
 
 
 def test_no_request_is_sent_while_an_archive_may_recover(host):
-    host.trouble("/kinetics/400/train/part_0.tar.gz", *[Trouble(status=500)] * 5)
+    host.queue_faults("/kinetics/400/train/part_0.tar.gz", *[Fault(status=500)] * 5)
     rows, _ = download(host)
     assert {row["error"] for row in rows.values()} == {"connection"}
     assert not youtube_requests(host)
