@@ -19,7 +19,8 @@ from common.errors import WorkError
 from common.files import write_bytes, write_json
 from common.paths import RAW
 from pipeline.fetch.disk import Disk
-from pipeline.fetch.http import NotModified, RemoteFile, RetryPolicy
+from pipeline.fetch.headers import parse_count
+from pipeline.fetch.http import LIBRARY_ERRORS, NotModified, RemoteFile, RetryPolicy
 from pipeline.fetch.partial import PartialFile
 from pipeline.fetch.site import Site
 from pipeline.records.failures import TRANSIENT, ClipError, Failure
@@ -71,14 +72,14 @@ class Hosts:
         """The address to read the official `url` from.
 
         Raises:
-            WorkError: there is a mirror, and no site that says where in it the file is.
+            WorkError: there is a mirror, and no site that maps the URL to a path in it.
         """
         if self.mirror is None:
             return url
         site = self.site(url)
         if site is None:
             known = ", ".join(site.prefix for site in self.sites)
-            raise WorkError(f"{url} has no place in a mirror: known hosts are {known}")
+            raise WorkError(f"{url} has no path in a mirror: known hosts are {known}")
         return f"{self.mirror.rstrip('/')}/{site.mirror_folder}/{url.removeprefix(site.prefix)}"
 
     @contextmanager
@@ -159,11 +160,10 @@ class Hosts:
             if _is_web(address):
                 with self._session(url) as session:
                     response = session.head(address, allow_redirects=True, timeout=self.retry.timeout_s)
-                    length = response.headers.get("Content-Length", "")
-                    return int(length) if response.ok and length.isdigit() else None
+                    return parse_count(response.headers.get("Content-Length", "")) if response.ok else None
             filesystem, path = fsspec.core.url_to_fs(address)
             return int(filesystem.info(path)["size"])
-        except (OSError, ValueError, KeyError, TypeError):  # OSError includes the errors of requests
+        except (*LIBRARY_ERRORS, TypeError):
             return None
 
     def download(self, url: str, target: Path, cancel: threading.Event = _NEVER) -> Path:
@@ -249,14 +249,14 @@ class Hosts:
             if copy.exists() and error.code in TRANSIENT:
                 tqdm.write(f"{error}; going on with the list of an earlier run")
                 return copy.read_bytes()
-            raise WorkError(f"the list cannot be downloaded: {error}; run the same command again to carry on") from None
+            raise WorkError(f"the list cannot be downloaded: {error}; run the same command again to continue") from None
         if len(data) <= LIST_LIMIT:
             write_bytes(copy, data)
             write_json(note, {"version": remote.version})
         return data
 
     def _session(self, url: str) -> requests.Session:
-        session = requests.Session()
+        session = self.retry.open_session()
         site = self.site(url)
         if site is not None and self.mirror is None:
             session.verify = (site.certificates or True) if site.verify else False

@@ -25,7 +25,8 @@ class Fault:
     ranges: bool = True  # False: the whole file is sent whatever range is requested
     location: str | None = None  # redirect
     replace: bytes | None = None  # content that the file has from this request on
-    drip: tuple[int, float] | None = None  # body in pieces of so many bytes, with so many seconds in between
+    raw: bytes | None = None  # the whole answer, status line included, after which the connection is closed
+    drip: tuple[int, float] | None = None  # bytes of each piece of the answer, and seconds between pieces
 
 
 @dataclass
@@ -80,7 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
         fault = host.faults[path].popleft() if host.faults[path] else host.always
         if fault.replace is not None:
             host.files[path] = fault.replace
-        if fault.location is not None:
+        if fault.raw is not None:
+            self.close_connection = True
+            self._send_pieces(fault.raw, fault)
+        elif fault.location is not None:
             self._send_head(302, Location=fault.location)
         elif fault.status != 200:
             self._send_head(fault.status, **({"Retry-After": fault.retry_after} if fault.retry_after else {}))
@@ -121,19 +125,22 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("ETag", tag)
         self.send_header("Content-Length", str(len(data) - begin + fault.claim))
         self.end_headers()
-        stop = threading.Event()
         if fault.stall_s:
-            stop.wait(fault.stall_s)
+            threading.Event().wait(fault.stall_s)
         body = data[begin:][: fault.after if fault.after is not None else fault.end]
-        size, pause = fault.drip or (len(body) or 1, 0.0)
-        with contextlib.suppress(ConnectionError):
-            for begin in range(0, len(body), size):
-                self.host.sent += len(body[begin : begin + size])
-                self.wfile.write(body[begin : begin + size])
-                stop.wait(pause)
+        self._send_pieces(body, fault)
         if fault.after is not None:
             # With a linger time of zero the peer sees a reset, not a regular end.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if fault.after is not None or fault.end is not None or fault.claim:
             self.close_connection = True
             self.connection.close() if fault.after is not None else self.connection.shutdown(socket.SHUT_RDWR)
+
+    def _send_pieces(self, data: bytes, fault: Fault) -> None:
+        size, pause = fault.drip or (len(data) or 1, 0.0)
+        stop = threading.Event()
+        with contextlib.suppress(ConnectionError):
+            for begin in range(0, len(data), size):
+                self.host.sent += len(data[begin : begin + size])
+                self.wfile.write(data[begin : begin + size])
+                stop.wait(pause)

@@ -1,5 +1,6 @@
 """RemoteFile against a host with faults: the file is read complete and correct, or fails with the right code."""
 
+import itertools
 import random
 import threading
 import time
@@ -168,3 +169,132 @@ def test_unchanged_file_is_not_sent_again(host):
     assert host.sent == 0
     host.files["/a.tar"] = DATA[::-1]
     assert RemoteFile(f"{host.url}/a.tar", RetryPolicy(), if_not_version=file.version).read() == DATA[::-1]
+
+
+def answer(*headers, body=DATA, status="200 OK"):
+    return b"\r\n".join([f"HTTP/1.1 {status}".encode(), *(header.encode("latin-1") for header in headers), b"", body])
+
+
+def chunked(*chunks):
+    return answer("Transfer-Encoding: chunked", body=b"".join(chunks))
+
+
+MALFORMED = {
+    "superscript length": answer("Content-Length: 30000²"),
+    "length with underscores": answer("Content-Length: 300_000"),
+    "length of 5,000 digits": answer("Content-Length: " + "9" * 5000),
+    "negative length": answer("Content-Length: -300000"),
+    "fractional length": answer("Content-Length: 300000.0"),
+    "two lengths": answer("Content-Length: 300000", "Content-Length: 200000"),
+    "length of a chunked body": answer(
+        "Content-Length: 4", "Transfer-Encoding: chunked", body=b"4\r\nabcd\r\n0\r\n\r\n"
+    ),
+    "unknown transfer coding": answer("Transfer-Encoding: gzip, chunked", body=b"4\r\nabcd\r\n0\r\n\r\n"),
+    "negative chunk": chunked(b"-4\r\nabcd\r\n0\r\n\r\n"),
+    "chunk size with a prefix": chunked(b"0x4\r\nabcd\r\n0\r\n\r\n"),
+    "superscript chunk size": chunked("4²\r\n".encode("latin-1"), DATA),
+    "chunk size of 5,000 digits": chunked(b"9" * 5000, b"\r\n", DATA),
+    "chunk longer than its size": chunked(b"4\r\nabcdef\r\n0\r\n\r\n"),
+    "chunk size line of 4 kB": chunked(b"4;", b"x" * 4096, b"\r\nabcd\r\n0\r\n\r\n"),
+    "no last chunk": chunked(b"4\r\nabcd\r\n"),
+    "trailers without end": chunked(b"0\r\n", b"a: b\r\n" * 500_000),
+    "status line without end": b"HTTP/1.1 200 " + b"x" * 500_000,
+    "thousands of headers": answer(*["a: b"] * 5000),
+    "continue without end": b"HTTP/1.1 100 Continue\r\n\r\n" * 100_000,
+    "headers cut short": b"HTTP/1.1 200 OK\r\nServer: a\r\n",
+    "header without a colon": answer("Server: a", "no colon", "Content-Length: 300000"),
+    "status of four digits": answer("Content-Length: 300000", status="2000 OK"),
+    "unknown protocol": b"ICY 200 OK\r\n\r\n",
+    "nothing": b"",
+    "redirect to another scheme": answer("Location: file:///etc/hostname", body=b"", status="302 Found"),
+    "redirect to a bad IPv6 address": answer("Location: http://[::1/a", body=b"", status="302 Found"),
+    "redirect to bad UTF-8": answer("Location: http://a\xff\xfe.invalid/\xff", body=b"", status="302 Found"),
+    "redirect to a long label": answer("Location: http://" + "a" * 70 + ".invalid/", body=b"", status="302 Found"),
+    "redirect to a port out of range": answer("Location: http://127.0.0.1:99999/", body=b"", status="302 Found"),
+    "part without a range": answer("Content-Length: 300000", status="206 Partial Content"),
+    "part with a superscript range": answer("Content-Range: bytes 0-299999/30000²", status="206 Partial Content"),
+    "part of a negative range": answer("Content-Range: bytes 0--1/300000", status="206 Partial Content"),
+    "part of unknown size": answer("Content-Range: bytes 0-299999/*", status="206 Partial Content"),
+    "compressed": answer("Content-Encoding: gzip", "Content-Length: 300000"),
+}
+
+
+@pytest.mark.parametrize("raw", MALFORMED)
+def test_malformed_response_is_typed(host, waits, raw):
+    host.always = Fault(raw=MALFORMED[raw])
+    with pytest.raises(ClipError) as caught:
+        read(host, waits, attempts=2)
+    assert caught.value.code in ("connection", "truncated")
+
+
+@pytest.mark.parametrize("text", ["²", "9" * 5000, "-5", "1e3", "Wed, 21 Oct 1000000000000 07:28:00 GMT", "", "soon"])
+def test_invalid_retry_after_is_ignored(host, waits, text):
+    host.queue_faults(
+        "/a.tar", Fault(raw=answer(f"Retry-After: {text}", "Content-Length: 0", body=b"", status="503 Busy"))
+    )
+    assert read(host, waits) == DATA
+    assert waits[0] <= 1.5
+
+
+WRONG_PARTS = {
+    "begins elsewhere": (lambda begin: f"bytes {begin + 2}-299999/300000", lambda begin: DATA[begin + 2 :]),
+    "is not of its length": (lambda begin: f"bytes {begin}-299999/300000", lambda begin: DATA),
+    "is of another size": (lambda begin: f"bytes {begin}-399999/400000", lambda begin: bytes(400_000 - begin)),
+}
+
+
+@pytest.mark.parametrize("with_length", [True, False])
+@pytest.mark.parametrize("part", WRONG_PARTS)
+def test_wrong_part_is_never_appended(host, waits, part, with_length):
+    content_range, body = WRONG_PARTS[part]
+    host.queue_faults("/a.tar", Fault(end=200_000))
+    with RemoteFile(f"{host.url}/a.tar", RetryPolicy(attempts=2, timeout_s=1.0, sleep=waits.append)) as file:
+        begin = len(file.read(200_000))
+        data = body(begin)
+        if with_length:
+            framing = f"Content-Length: {len(data)}"
+        else:
+            framing, data = "Transfer-Encoding: chunked", b"%x\r\n%s\r\n0\r\n\r\n" % (len(data), data)
+        part = Fault(raw=answer(f"Content-Range: {content_range(begin)}", framing, body=data, status="206 Part"))
+        host.queue_faults("/a.tar", *[part] * 3)
+        with pytest.raises(ClipError) as caught:
+            file.read()
+    assert caught.value.code == "checksum_mismatch"
+
+
+SLOW = {
+    "body": Fault(drip=(1, 0.002)),
+    "headers": Fault(raw=answer(f"Server: {'a' * 5000}"), drip=(1, 0.002)),
+    "chunk size": Fault(raw=chunked(b"4;" + b"x" * 1000), drip=(1, 0.002)),
+}
+
+
+@pytest.mark.parametrize("fault", SLOW)
+def test_host_slower_than_the_least_rate_is_a_timeout(host, waits, fault):
+    host.always = SLOW[fault]
+    policy = RetryPolicy(attempts=3, sleep=waits.append, clock=itertools.count().__next__)  # each read takes a second
+    with pytest.raises(ClipError, match="60,000 are the least") as caught:
+        RemoteFile(f"{host.url}/a.tar", policy).read()
+    assert caught.value.code == "timeout"
+    assert len(waits) == 2
+
+
+def test_time_between_reads_does_not_count_against_the_least_rate(host, waits):
+    now = itertools.count(step=100)
+    policy = RetryPolicy(attempts=1, min_bytes_per_minute=1, sleep=waits.append, clock=lambda: next(now) // 200 * 200)
+    with RemoteFile(f"{host.url}/a.tar", policy) as file:
+        assert file.read() == DATA
+
+
+def test_host_that_sends_a_few_bytes_per_connection_is_typed(host, waits):
+    host.always = Fault(after=10)
+    with pytest.raises(ClipError, match="connection"):
+        read(host, waits)
+    assert len(host.requests) <= 4
+
+
+def test_body_of_a_redirect_is_not_read(host, waits):
+    endless = answer("Location: /a.tar", body=b"x" * 50_000_000, status="302 Found")
+    host.queue_faults("/old.tar", Fault(raw=endless, drip=(1 << 20, 0.0)))
+    assert read(host, waits, path="/old.tar") == DATA
+    assert host.sent < 30_000_000
