@@ -46,13 +46,13 @@ report: dataset  ## reports/dataset.html; reports/results.html of the stages tra
 all: setup  ## every stage
 	$(DVC)
 
-test: setup  ## the whole suite
+test: setup  ## all tests but the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: setup  ## the heavier checks
+test-slow: setup  ## the slow tests: many mutated files, killed downloads, real videos
 	$(BIN)/python -m pytest -m slow
 
-bench: bench-video bench-composite bench-models  ## all benchmarks
+bench: bench-video bench-composite bench-models  ## the three below
 
 bench-video: setup  ## videos to filmstrips, against ffmpeg, OpenCV and, where installed, decord and torchcodec
 	$(BIN)/python -m benchmarks.video

@@ -1,1 +1,1 @@
-"""Each module prints one table of ratios, measured side by side in one run; missed targets are facts, not errors."""
+"""Benchmarks: each module prints tables of measurements. A missed target is printed; it does not fail the run."""

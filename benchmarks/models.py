@@ -33,7 +33,7 @@ Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """A model and a batch, the same for both sides."""
+    """A model and a batch, the same for every method."""
 
     preset: str
     batch: int

@@ -1,4 +1,4 @@
-"""From a video file to 100 frames of 64x64 at 10 FPS: this pipeline against other ways, on one core.
+"""From a video file to 100 frames of 64x64 at 10 FPS: this pipeline compared with other tools, on one core.
 
 python -m benchmarks.video [--rounds N] [--only TEXT]
 """
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def list_methods(path: Path) -> dict[str, Callable[[], object]]:
-    """Functions that process `path`, by name: stages of this pipeline, and other ways as far as they are installed."""
+    """Functions that process `path`, by name: stages of this pipeline, and other tools where they are installed."""
     trimmed = trim(_downloaded(path), _TRIM)
     resampled = resample(trimmed, _RESAMPLE)
     methods: dict[str, Callable[[], object]] = {
@@ -88,7 +88,7 @@ def list_methods(path: Path) -> dict[str, Callable[[], object]]:
         "resample": lambda: resample(trimmed, _RESAMPLE),
         "resize": lambda: resize(resampled, _RESIZE),
         "ours": lambda: trim_resample_resize(path),
-        "fused ffmpeg": lambda: fused_run_ffmpeg(path),
+        "fused ffmpeg": lambda: fused_ffmpeg(path),
         "three passes": lambda: three_passes(path),
         "opencv": lambda: opencv(path),
     }
@@ -119,7 +119,7 @@ def decode(path: Path) -> None:
             pass
 
 
-def fused_run_ffmpeg(path: Path) -> None:
+def fused_ffmpeg(path: Path) -> None:
     """Decode, select and scale in one ffmpeg process; write raw frames to a pipe."""
     filters = f"fps={FPS}:round=up,scale={SIZE}:{SIZE}:flags=area"
     output = ["-frames:v", str(TICKS), "-vf", filters, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]

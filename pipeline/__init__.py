@@ -1,1 +1,1 @@
-"""Videos in, shards out: seven stages that turn any labelled videos into one small exact dataset."""
+"""Videos in, shards out: eight stages from labelled videos to one small reproducible dataset."""

@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     subject.add_argument("--failures", metavar="CODE", help="failure code whose clips to show, such as decode_error")
     show.add_argument("-o", "--out", type=Path, required=True, help="picture to write, .png or .jpg")
 
-    by_name["corpus"].add_argument("corpus", metavar="sample|full|PATH|URL", help="the corpus to read from now on")
+    by_name["corpus"].add_argument("corpus", metavar="sample|full|PATH|URL", help="value to write into params.yaml")
     return top
 
 

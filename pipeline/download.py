@@ -17,8 +17,8 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
 
     Args:
         only: fetch this source alone; the other sources' rows stay as they are in the manifest.
-        dry_run: print what would be fetched; read nothing but lists.
-        refill: fetch again the bytes that `keep_raw: false` has dropped.
+        dry_run: print what would be fetched; download annotation lists only.
+        refill: fetch the bytes again that `keep_raw: false` has dropped.
 
     Raises:
         ParamError: `only` is none of `sources`.

@@ -109,7 +109,7 @@ def _class_row(name: ClassName, number: int, clips: int) -> ClassRow:
 
 
 def _print_label_sets(classes: Collection[ClassName], kept: int, multi_label: Collection[str], settings: Merge) -> None:
-    """Print how many label sets had to give way to labels that no kept set covers, if any."""
+    """Print the numbers of label sets and single labels that are classes, if fewer than `label_sets` sets are kept."""
     if kept < settings.label_sets:
         others = len({name for name in classes if name.source in multi_label}) - kept
         print(f"merge: the {kept} most frequent label sets, and {others} labels of clips that contain none of them")

@@ -19,7 +19,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         if self.store is not None and self.kind != "ray":
-            raise ValueError(f"store is {self.store!r}: only `kind: ray` has use for one; must be null")
+            raise ValueError(f"store is {self.store!r}: must be null, unless kind is ray")
         if self.workers > 512:
             raise ValueError(f"workers is {self.workers}: must be from 0 (all cores) to 512")
 
@@ -141,7 +141,7 @@ KINDS = {
 
 @dataclass(frozen=True)
 class PipelineParams:
-    """Everything in params.yaml that the data stages obey, checked as a whole."""
+    """The sections of params.yaml that the data stages read, checked as a whole."""
 
     corpus: str
     sources: Mapping[str, Any]

@@ -46,7 +46,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class WriteSettings:
-    """What `write_shard` needs besides the clips: their frame rate, and the work store's URL if there is one."""
+    """Settings of `write_shard`: the frame rate of the clips, and the URL of the work store, if there is one."""
 
     fps: int
     store: str | None
@@ -54,7 +54,7 @@ class WriteSettings:
 
 @dataclass(frozen=True)
 class Place:
-    """Offset and length of a filmstrip in its tar, bytes."""
+    """Offset and length of a filmstrip in its tar, in bytes."""
 
     offset: int
     length: int

@@ -1,4 +1,4 @@
-"""trim: every clip as a file of its own, cut by stream copy; a clip that its publisher has cut passes untouched."""
+"""trim: every clip as a file of its own, cut by stream copy; a file that its publisher has cut already is used as it is."""
 
 from pathlib import Path
 

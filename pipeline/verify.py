@@ -40,7 +40,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class FilmstripShape:
-    """Frames of a filmstrip, and their width and height in pixels."""
+    """The number of frames of a filmstrip, and the width and height of a frame in pixels."""
 
     frames: int
     size: int

@@ -1,4 +1,4 @@
-"""Exact leak check; near-duplicate count."""
+"""Leaks between splits: an exact check, and a count of near-duplicates."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FRAMES = 4  # of each clip, in its fingerprint
-MAX_DISTANCE = 8  # bits of a fingerprint's 256 in which near-duplicates may differ
+MAX_DISTANCE = 8  # of the 256 bits of two fingerprints; near-duplicates differ in no more
 MAX_EXAMPLES = 20  # pairs of near-duplicates that are listed
 _MIN_CONTRAST = 6  # grey levels; a frame with less has no meaningful hash
 _CHUNK = 256
@@ -36,8 +36,7 @@ class NearDuplicates:
 def find_leaks(clips: Iterable[Identity]) -> list[str]:
     """A message for each clip, filmstrip and YouTube video that is in more than one split.
 
-    Two clips of one video in different splits cannot overlap in time if no video is in two splits, so that overlaps
-    need no check of their own.
+    Overlaps in time need no check of their own: they occur within one video only.
     """
     splits: dict[tuple[str, str], dict[str, str]] = {}
     for clip in clips:
@@ -56,7 +55,7 @@ def find_leaks(clips: Iterable[Identity]) -> list[str]:
 def fingerprint(frames: NDArray[np.uint8]) -> bytes | None:
     """The difference hash of four frames, 32 bytes, which changes little when a clip is encoded again.
 
-    A bit says whether brightness rises from one cell of a 9x8 grid to its right neighbour.
+    A bit is set where brightness rises from one cell of a 9x8 grid to its right neighbour.
 
     Args:
         frames: (T, H, W, 3) RGB, the clip's own frames without padding.
@@ -95,8 +94,9 @@ def near_duplicates(fingerprints: Mapping[str, Mapping[str, bytes]]) -> NearDupl
                 distance += np.bitwise_count(block[..., word] ^ right[None, :, word])
             pairs = np.argwhere(distance <= MAX_DISTANCE)
             count += len(pairs)
-            room = MAX_EXAMPLES - len(examples)
-            examples += [(ids[begin + row], others[column]) for row, column in pairs[:room].tolist()]
+            examples += [
+                (ids[begin + row], others[column]) for row, column in pairs[: MAX_EXAMPLES - len(examples)].tolist()
+            ]
     return NearDuplicates(count, tuple(examples))
 
 

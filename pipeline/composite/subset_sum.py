@@ -23,8 +23,8 @@ def closest_subset(
 ) -> set[int]:
     """Ids of `counts[name]` members of each group whose sizes add up to `target`, else to the nearest possible total.
 
-    Drawn at random among the subsets with that total, by dynamic programming over bit sets: bit s of `sums[i][c]` says
-    that some c members from the i-th on add up to s.
+    Drawn at random among the subsets with that total, by dynamic programming over bit sets: bit s of `sums[i][c]` is
+    set if some c members from the i-th on add up to s.
     """
     total = sum(member.size for members in groups.values() for member in members)
     limit = min(total, 2 * target + 1)

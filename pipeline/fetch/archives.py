@@ -21,6 +21,7 @@ from pipeline.fetch.background import BackgroundDownload
 from pipeline.fetch.disk import Disk
 from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.partial import partial_path
+from pipeline.fetch.zips import typed_errors
 from pipeline.records.failures import ClipError, Failure
 
 MEMBER_LIMIT = 256 << 20  # bytes; a clip of ten seconds has 1 to 5 MB
@@ -53,7 +54,7 @@ class TarArchive:
     """
 
     def __init__(self, hosts: Hosts, url: str, folder: Path) -> None:
-        """`folder` is where the spool file and the member list are."""
+        """`folder` holds the spool file and the member list."""
         self.url, self._hosts = url, hosts
         name = "-".join(url.split("/")[-2:])  # parts of several splits have the same last component
         self._spool, self._list = folder / name, folder / f"{name}.json"
@@ -194,11 +195,8 @@ def extract_zip_member(archive: zipfile.ZipFile, name: str, target: Path, disk: 
     if info.file_size > MEMBER_LIMIT:
         raise ClipError(Failure.TOO_LARGE, _over_member_limit(name, info.file_size))
     disk.reserve(info.file_size, name)
-    try:
-        with archive.open(info) as content, replacing(target) as temporary, temporary.open("wb") as out:
-            shutil.copyfileobj(content, out, 1 << 18)
-    except (zipfile.BadZipFile, EOFError, zlib.error, NotImplementedError, RuntimeError) as error:
-        raise ClipError(Failure.TRUNCATED, f"the member {name} is damaged: {error}") from None
+    with typed_errors(name), archive.open(info) as content, replacing(target) as temporary, temporary.open("wb") as out:
+        shutil.copyfileobj(content, out, 1 << 18)
 
 
 def _over_member_limit(name: str, size: int) -> str:
@@ -212,7 +210,7 @@ def _write(content: IO[bytes], target: Path) -> None:
 
 @contextmanager
 def _typed_errors() -> Iterator[None]:
-    """Turns tarfile's errors into a ClipError."""
+    """Turn errors of tarfile into a ClipError."""
     try:
         yield
     # Invalid numbers in headers are Value- or OverflowErrors; tarfile recurses into a chain of extended headers.

@@ -55,7 +55,7 @@ class BackgroundDownload:
         except ClipError as error:
             self._error = error
         except (Cancelled, WorkError, OSError):
-            return  # `result` downloads again: a full disk may have room by then
+            return  # `result` downloads again: by then a full disk may have free space
 
     def _reset(self) -> None:
         self._thread, self._error = None, None

@@ -1,4 +1,4 @@
-"""Unfinished downloads on disk, and what another process needs to know to resume them."""
+"""Unfinished downloads on disk, which another process can resume."""
 
 import hashlib
 import json

@@ -1,8 +1,8 @@
 """Freeing the bytes of raw files that no later stage needs (`download.keep_raw: false`).
 
-A freed file becomes a sparse placeholder: its name, size and modification time stay and it occupies no disk space, so
-that ledgers and DVC still find the work on it done. Only files of the pipeline's own are freed, below `data/raw` and
-`data/trimmed`, never those in a user's folders.
+A freed file becomes a sparse placeholder, which occupies no disk space. Its name, size and modification time stay, so
+that ledgers find it unchanged. Only files of the pipeline's own are freed, below `data/raw` and `data/trimmed`, never
+those in a user's folders.
 """
 
 import os

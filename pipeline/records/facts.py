@@ -1,4 +1,4 @@
-"""What later stages and the dataset card use of a source, so that they name no dataset."""
+"""Facts about a source for later stages and the dataset card, which name no dataset themselves."""
 
 from dataclasses import dataclass
 

@@ -43,7 +43,7 @@ _DETAIL_LIMIT = 500  # characters
 
 
 class ClipError(Exception):
-    """The failure of one clip; the others go on. `code` and `detail` become its manifest row's error columns."""
+    """The failure of one clip; other clips are not affected. `code` and `detail` become its manifest row's error columns."""
 
     def __init__(self, code: Failure, detail: str) -> None:
         super().__init__(code, detail)

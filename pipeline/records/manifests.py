@@ -47,11 +47,11 @@ def find(kind: type[C], clip_id: str) -> C | None:
 
 def write(kind: type[R], rows: Iterable[R]) -> None:
     """Write a manifest atomically: sorted, typed by its schema, the same bytes for the same rows."""
-    ranked = sorted(rows, key=attrgetter(kind.SORTED_BY))
-    columns = [pa.array(map(attrgetter(field.name), ranked), field.type) for field in schema(kind)]
+    ordered = sorted(rows, key=attrgetter(kind.SORTED_BY))
+    columns = [pa.array(map(attrgetter(field.name), ordered), field.type) for field in schema(kind)]
     sweep(MANIFESTS)
     with replacing(path_of(kind)) as temporary:
-        # pq adds nothing of time or place; the row group size is fixed so that bytes do not follow a default.
+        # Parquet files hold no time or path; the row group size is given, because a new default would change the bytes.
         table = pa.table(columns, schema=schema(kind))
         pq.write_table(table, temporary, compression="zstd", row_group_size=65536)
 

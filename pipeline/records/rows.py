@@ -165,7 +165,7 @@ class CompositeRow(ClipRow):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRow:
-    """The classes and what they are made of."""
+    """The classes, and the labels that define each."""
 
     MANIFEST: ClassVar[str] = "classes"
     SORTED_BY: ClassVar[str] = "class_id"
@@ -179,7 +179,7 @@ class ClassRow:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRow:
-    """Which classes are for training and which are held out."""
+    """The split of each class."""
 
     MANIFEST: ClassVar[str] = "splits"
     SORTED_BY: ClassVar[str] = "class_id"

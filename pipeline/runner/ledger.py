@@ -26,14 +26,14 @@ _COLUMNS = "clip_id, key, error, error_detail, attempts, seconds, result"
 
 @dataclass(frozen=True)
 class Outcome(Generic[Result]):
-    """What one stage made of one clip: its result, or its failure."""
+    """The outcome of one stage for one clip: a result, or a failure."""
 
     key: str
     result: Result | None = None
     error: str | None = None
     error_detail: str | None = None
     attempts: int = 1
-    seconds: float = 0.0  # wall time that it took
+    seconds: float = 0.0  # wall time of the work function
 
     @classmethod
     def failed(cls, key: str, error: ClipError, *, attempts: int = 1, seconds: float = 0.0) -> "Outcome[Result]":
@@ -68,7 +68,7 @@ class Ledger(Generic[Result]):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._db = sqlite3.connect(self._path, isolation_level=None)
-            # WAL: a commit survives kill -9 at once, and a power cut but for the last few lines.
+            # With WAL and NORMAL, kill -9 loses no committed line; a power cut may lose the last few.
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             if self._db.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
@@ -91,7 +91,7 @@ class Ledger(Generic[Result]):
         try:
             self._db.execute(f"INSERT OR REPLACE INTO clips ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)", row)
         except sqlite3.OperationalError as error:
-            raise WorkError(f"{self._path}: {error}; free some space and run the same command to carry on") from None
+            raise WorkError(f"{self._path}: {error}; free some space and run the same command to continue") from None
 
     def load(self) -> dict[str, Outcome[Result]]:
         """Every line, by clip_id; lines whose result has other fields than `kind` are left out, and so redone."""

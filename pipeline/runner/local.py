@@ -23,7 +23,7 @@ def run(
         workers: processes; 0 means one per core.
 
     Raises:
-        Exception: whatever other than `ClipError` the work function raises (a full disk, a bug) ends the run.
+        Exception: any exception of the work function that is not a `ClipError` (a full disk, a bug); it ends the run.
     """
     waiting = sorted(tasks, key=lambda task: (task.cost, task.name))  # popped from the end
     pool = [Worker(job) for _ in range(min(workers or cores(), len(waiting)))]

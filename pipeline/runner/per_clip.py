@@ -73,8 +73,8 @@ class PerClipStage(Generic[Upstream, Settings, Made]):
             timeout_s: per clip; by default the engine's.
         """
         rows = [row for row in manifests.read(self.reads) if row.status != "spare"]
-        shape = digest(self.name, self.version, dataclasses.asdict(settings))  # type: ignore[call-overload]
-        keys = {row.clip_id: digest(shape, row.key) for row in rows if row.status == "ok"}
+        settings_key = digest(self.name, self.version, dataclasses.asdict(settings))  # type: ignore[call-overload]
+        keys = {row.clip_id: digest(settings_key, row.key) for row in rows if row.status == "ok"}
         tasks = [Task(row.clip_id, row, self.cost(row)) for row in rows if row.clip_id in keys]
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +123,7 @@ def map_clips(
         tasks: named by clip_id.
         kind: dataclass of the results.
         label: of the progress bar; by default `name`.
-        distributed: run on the cluster that `engine` names, if it names one.
+        distributed: a per-clip stage, which runs on the Ray cluster if `engine.kind` is ray; else always on this machine.
         quiet: show no progress.
 
     Raises:
@@ -141,7 +141,7 @@ def map_clips(
             else:
                 todo.append(task)
         if distributed:
-            _check_bytes(todo)
+            _check_not_dropped(todo)
         failed = sum(outcome.error is not None for outcome in outcomes.values())
         bar = tqdm(
             desc=label or name,
@@ -166,7 +166,7 @@ def map_clips(
 
 
 def print_summary(name: str, rows: Sequence[ClipRow]) -> None:
-    """Print the stage's one line: how many clips are ok, and the losses by reason."""
+    """Print one line: how many clips are ok, and how many failed by failure code."""
     failures = manifests.count_failures(rows)
     ok = sum(row.status == "ok" for row in rows)
     losses = ", ".join(f"{count} {code}" for code, count in failures.items())
@@ -191,7 +191,7 @@ def _has_file(outcome: Outcome[Result], store: Store | None) -> bool:
     return found is not None and size in (None, found)
 
 
-def _check_bytes(todo: Sequence[Task[Any]]) -> None:
+def _check_not_dropped(todo: Sequence[Task[Any]]) -> None:
     dropped = count_punched(Path(task.row.path) for task in todo)
     if dropped:
         raise WorkError(

@@ -104,7 +104,7 @@ def _connected(engine: Engine) -> Generator[None, None, None]:
     if ray.is_initialized():  # by the calling program, which also shuts it down
         yield
         return
-    # The code travels along, so that every node runs this very version.
+    # The code is sent along, so that every node runs the same version.
     code = [str(Path(module.__path__[0])) for module in (common, pipeline)]
     options: dict[str, Any] = {"runtime_env": {"py_modules": code}, "log_to_driver": False, "logging_level": "ERROR"}
     if engine.address == "local":

@@ -72,7 +72,7 @@ class Worker(Generic[Row, Settings, Result]):
         """Receive the answer. If the process has died, the answer is `worker_died` and a new process is started.
 
         Raises:
-            Exception: whatever other than `ClipError` the work function raised.
+            Exception: any exception of the work function that is not a `ClipError`.
         """
         task = self._release()
         try:
@@ -176,9 +176,9 @@ def _serve(pipe: Connection, job: Job[Any, Any, Any], folder: Path | None) -> No
 
 def _for_parent(error: Exception, row: object) -> Exception:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        # The machine's trouble, not the clip's: stop instead of failing every further clip.
+        # A fault of the machine, not of the clip: stop instead of failing every further clip.
         name = error.filename or "a file"
-        return WorkError(f"{name}: the disk is full; free some space and run the same command to carry on")
+        return WorkError(f"{name}: the disk is full; free some space and run the same command to continue")
     error.add_note(f"In a worker process, with {str(row)[:500]}:\n{traceback.format_exc()}")
     return error
 

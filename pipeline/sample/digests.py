@@ -1,4 +1,4 @@
-"""Digests of the sample's manifests and shards, recorded in digests.json, to compare this machine's files with.
+"""Digests of the sample's manifests and shards, recorded in digests.json, and their comparison with the files on this machine.
 
 `python -m pipeline.sample.digests` records those in the current folder, once `dvc repro verify` has built the sample.
 """
@@ -22,7 +22,7 @@ from pipeline.records.rows import ROW_TYPES
 from pipeline.runner.ledger import file_digest
 
 RECORDED = Path(__file__).with_name("digests.json")
-# Params that change how, not what: downloading, time limits, where copies go.
+# Params without effect on the files: of downloading, time limits, and the URL of copies.
 _WITHOUT_EFFECT = {
     "download": "attempts timeout_s tinyvirat_ca tinyvirat_verify max_mb_per_s disk_gb keep_raw youtube min_height "
     "connections yt_dlp",
@@ -59,10 +59,10 @@ def main() -> None:
 
 
 def compare(settings: PipelineParams, recorded: Digests | None = None) -> str | None:
-    """One line on whether the files in the current folder have the recorded digests; None if they need not.
+    """One line on whether the files in the current folder have the recorded digests.
 
-    They need not for another corpus than the sample, and with other params than the recorded ones. Files that differ are
-    not an error: another build of libx264 or OpenCV may encode other bytes.
+    None if there is nothing to compare: the corpus is not the sample, or the params are not the recorded ones. Files
+    that differ are not an error: another build of libx264 or OpenCV may encode other bytes.
     """
     recorded = recorded or load()
     if settings.corpus != "sample" or params_digest(settings) != recorded.params:

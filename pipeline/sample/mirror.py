@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import random
 import shutil
+import signal
 import tarfile
 import zipfile
 from collections import Counter
@@ -80,8 +81,6 @@ def build_mirror(
 
 
 def _ignore_interrupt() -> None:
-    import signal
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

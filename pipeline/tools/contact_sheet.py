@@ -30,7 +30,7 @@ def text(lines: Sequence[str], *, width: int, colour: tuple[int, int, int] = _BL
 
 
 def stack(rows: Sequence[Sequence[Picture]]) -> Picture:
-    """The pictures of each row side by side, the rows under one another; white fills what is smaller than its neighbours."""
+    """The pictures of each row side by side, the rows under one another; smaller pictures are padded with white."""
     strips = []
     for row in rows:
         height = max(picture.shape[0] for picture in row)

@@ -8,7 +8,7 @@ from common.errors import ParamError
 from common.files import write_bytes
 from common.params import PARAMS
 
-_LINE = re.compile(r"^corpus:\s*('(?:[^'\n]|'')*'|[^#\n]*?)(?=\s*(#|$))", re.MULTILINE)  # without a comment behind it
+_LINE = re.compile(r"^corpus:\s*('(?:[^'\n]|'')*'|[^#\n]*?)(?=\s*(#|$))", re.MULTILINE)  # without trailing comment
 
 
 def main(corpus: str) -> None:

@@ -1,4 +1,4 @@
-"""retry: repeat clips that failed for a reason that may pass, such as not_found, timeout or connection."""
+"""retry: run the per-clip stages again for clips with a transient failure, such as not_found, timeout or connection."""
 
 from pipeline import download, resample, resize, trim
 from pipeline.tools import ledgers

@@ -1,4 +1,4 @@
-"""Commands that cannot be carried out end with one line that says why, and the exit code of their kind."""
+"""Commands that fail print one line of error and return the exit code of its kind."""
 
 import pytest
 import yaml
@@ -32,7 +32,7 @@ def error_line(result, code):
         ("corpse", "sample", ["corpse", "did you mean corpus?"]),
     ],
 )
-def test_invalid_param_is_named_with_its_value_and_what_is_allowed(project, key, value, words):
+def test_invalid_param_is_named_with_its_value_and_the_allowed_ones(project, key, value, words):
     line = error_line(project.set(**{key: value}).call("download"), 2)
     assert all(word in line for word in words), line
     assert not (project.root / "manifests").exists()
@@ -66,7 +66,7 @@ def test_root_without_videos_is_an_error(project):
 
 
 @pytest.mark.parametrize("stage", ["trim", "merge", "split", "shard", "verify", "stats"])
-def test_stage_without_its_input_says_what_to_run(project, stage):
+def test_stage_without_its_input_names_the_command_to_run(project, stage):
     assert "dvc repro" in error_line(project.call(stage), 1)
 
 

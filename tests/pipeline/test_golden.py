@@ -172,7 +172,7 @@ def packet_digest(path: Path) -> str:
 # Comparing
 
 
-def unraised(recorded: Golden, found: Golden) -> list[str]:
+def without_new_version(recorded: Golden, found: Golden) -> list[str]:
     """Stages whose output has changed, other than through the stage they read, while their VERSION has not."""
     changed = changed_stages(recorded, found)
     return [
@@ -187,8 +187,8 @@ def changed_stages(recorded: Golden, found: Golden) -> list[str]:
 
 
 def explain(recorded: Golden, found: Golden) -> str | None:
-    """What to do about a difference; None if there is none."""
-    if stages := unraised(recorded, found):
+    """The remedy for a difference from the recorded digests; None if there is none."""
+    if stages := without_new_version(recorded, found):
         files = " and in ".join(VERSIONED[stage] for stage in stages)
         return (
             f"the output of {' and '.join(stages)} has changed: raise VERSION in {files} and re-record with `{COMMAND}`"
@@ -208,7 +208,7 @@ def record() -> None:
     """Write golden.json, unless a VERSION has to be raised first."""
     with tempfile.TemporaryDirectory() as folder:
         found = compute(Path(folder))
-    if RECORDED.exists() and load().libraries == found.libraries and unraised(load(), found):
+    if RECORDED.exists() and load().libraries == found.libraries and without_new_version(load(), found):
         sys.exit(explain(load(), found))
     write_json(RECORDED, dataclasses.asdict(found))
 
@@ -225,7 +225,7 @@ def test_output_of_every_stage_is_as_recorded(found):
     recorded = load()
     if found.libraries != recorded.libraries:
         pytest.skip(
-            f"recorded with {recorded.libraries}, installed are {found.libraries}: other builds code other bytes"
+            f"recorded with {recorded.libraries}, installed are {found.libraries}: other builds encode other bytes"
         )
     message = explain(recorded, found)
     assert message is None, message

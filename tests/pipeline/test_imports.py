@@ -1,4 +1,4 @@
-"""What importing the pipeline loads: never torch, and nothing heavy for `--help`."""
+"""Modules that importing the pipeline loads: no torch, and nothing heavy for `--help`."""
 
 import re
 import subprocess

@@ -317,8 +317,8 @@ def test_a_param_changed_and_changed_back_ends_with_the_same_bytes(uninterrupted
 
 def test_a_damaged_ledger_ends_the_stage_with_one_line(finished):
     path = finished.root / "data/ledgers/resize.sqlite"
-    for side in ("", "-wal", "-shm"):
-        Path(f"{path}{side}").unlink(missing_ok=True)
+    for suffix in ("", "-wal", "-shm"):
+        Path(f"{path}{suffix}").unlink(missing_ok=True)
     path.write_bytes(b"garbage" * 1000)
     result = finished.call("resize")
     assert result.returncode == 1
@@ -354,7 +354,7 @@ def test_a_full_disk_ends_the_stage_with_one_line_and_a_rerun_completes(uninterr
         lines = result.stderr.splitlines()
         assert len(lines) == 1, result.stderr
         assert "full" in lines[0]
-        assert "carry on" in lines[0]
+        assert "run the same command to continue" in lines[0]
     finally:
         subprocess.run(["umount", disk], check=True)
     run_stages(fresh, STAGES[len(before) :])

@@ -1,4 +1,4 @@
-"""shard: the same bytes whatever the number of workers, readable by others' tools, with offsets that find each filmstrip."""
+"""shard: the same bytes whatever the number of workers, readable by other tools, with the offset of each filmstrip."""
 
 import hashlib
 import json
@@ -180,7 +180,7 @@ def test_lossless_webp_filmstrips_keep_their_suffix(here):
     assert read_filmstrip(project.rows("resize")["own-a-x"]["path"]).shape == (100, 64, 64, 3)
 
 
-# Others' tools
+# Other tools
 
 
 def test_stock_webdataset_reads_every_sample(dataset):

@@ -13,10 +13,10 @@ from pipeline.video.picture import Picture
 
 FRAMES = 5  # per clip, evenly spread over it
 SIDE = 64  # pixels; width and height of a frame on the sheet
-_QUALITIES = (72, 50, 30, 10)  # JPEG qualities to try, until a sheet is within its share of ...
-_TOTAL_BYTES = 18_000_000  # ... all sheets together, so that a page with them stays below 30 MB
+_QUALITIES = (72, 50, 30, 10)  # of JPEG, tried in this order until a sheet is within its share of the total
+_TOTAL_BYTES = 18_000_000  # of all sheets, so that the page stays below 30 MB
 _MAX_SHEETS = 5000
-_CLIPS = ((700, 3), (1500, 2), (_MAX_SHEETS, 1))  # up to so many classes, so many clips per sheet
+_CLIPS = ((700, 3), (1500, 2), (_MAX_SHEETS, 1))  # largest number of classes, and clips per sheet up to it
 
 
 def sheets(rows: Sequence[ShardRow], size: int) -> Iterator[tuple[int, bytes]]:

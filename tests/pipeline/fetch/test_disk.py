@@ -41,7 +41,7 @@ def test_no_limit_allows_any_size(tmp_path):
     disk.reserve(1 << 50, "anything")
 
 
-def test_download_stops_at_the_budget_and_completes_when_there_is_room(mirrored):
+def test_download_stops_at_the_budget_and_completes_when_space_is_freed(mirrored):
     mirrored.set(download__disk_gb=0.001)
     mirrored.run("download")
     before = mirrored.rows("download")

@@ -1,4 +1,4 @@
-"""Freed raw files: their bytes are gone, the work on them stays done, and they can be downloaded again."""
+"""Freed raw files: they occupy no space, later stages are not rerun, and they can be downloaded again."""
 
 import os
 

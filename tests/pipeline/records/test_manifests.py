@@ -133,7 +133,7 @@ def test_columns_of_another_version_are_named(here):
         manifests.read(TrimRow)
 
 
-def test_an_ok_row_without_its_result_is_refused_in_code_and_in_a_file(here):
+def test_an_ok_row_without_its_result_is_rejected_in_code_and_in_a_file(here):
     with pytest.raises(ValueError, match="a is ok and has no path, bytes"):
         trim_row("a", path=None, bytes=None)
     manifests.write(TrimRow, [trim_row("a")])

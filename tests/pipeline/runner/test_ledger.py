@@ -1,4 +1,4 @@
-"""The ledger: written line by line, typed on the way back, forgiving of other formats, strict about damage."""
+"""The ledger: every line survives a kill and is read back typed; an older format is dropped, damage is an error."""
 
 import os
 import signal
@@ -72,7 +72,7 @@ def test_a_ledger_of_an_older_format_is_started_afresh(here):
         assert ledger.load()["a"].key == "key"
 
 
-def test_a_damaged_ledger_is_a_work_error_that_says_what_to_do(here):
+def test_a_damaged_ledger_is_a_work_error_that_names_the_remedy(here):
     path = Path("data/ledgers/test.sqlite")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"garbage" * 1000)

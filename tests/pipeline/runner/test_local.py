@@ -16,8 +16,8 @@ from pipeline.runner import Job, Task
 
 
 @dataclass(frozen=True)
-class Order:
-    """What the work function is to do."""
+class Instruction:
+    """An action of the work function, with its parameter."""
 
     action: str
     value: int = 0
@@ -29,30 +29,30 @@ class Reply:
     pid: int
 
 
-def obey(order: Order, offset: int) -> Reply:
-    if order.action == "die":
-        os.kill(os.getpid(), order.value)
-    if order.action == "segfault":
+def execute(instruction: Instruction, offset: int) -> Reply:
+    if instruction.action == "die":
+        os.kill(os.getpid(), instruction.value)
+    if instruction.action == "segfault":
         ctypes.string_at(0)
-    if order.action == "exit":
-        os._exit(order.value)
-    if order.action == "hang":
+    if instruction.action == "exit":
+        os._exit(instruction.value)
+    if instruction.action == "hang":
         time.sleep(600)
-    if order.action == "sleep":
-        time.sleep(order.value / 1000)
-    if order.action == "fail":
+    if instruction.action == "sleep":
+        time.sleep(instruction.value / 1000)
+    if instruction.action == "fail":
         raise ClipError(Failure.DECODE_ERROR, "broken\n  here")
-    if order.action == "bug":
+    if instruction.action == "bug":
         raise ZeroDivisionError("oops")
-    if order.action == "write":
+    if instruction.action == "write":
         Path("/dev/full").write_bytes(b"x")
-    return Reply(order.value + offset, os.getpid())
+    return Reply(instruction.value + offset, os.getpid())
 
 
-def run(*orders: Order, workers: int = 1, timeout_s: float = 30.0) -> list[Reply | ClipError]:
-    """Results in the order of `orders`."""
-    tasks = [Task(f"clip{n}", order, cost=-n) for n, order in enumerate(orders)]
-    answers = {a.task.name: a.result for a in runner.run(Job(obey, 100, timeout_s), tasks, workers=workers)}
+def run(*instructions: Instruction, workers: int = 1, timeout_s: float = 30.0) -> list[Reply | ClipError]:
+    """Results in the order of `instructions`."""
+    tasks = [Task(f"clip{n}", instruction, cost=-n) for n, instruction in enumerate(instructions)]
+    answers = {a.task.name: a.result for a in runner.run(Job(execute, 100, timeout_s), tasks, workers=workers)}
     return [answers[task.name] for task in tasks]
 
 
@@ -61,66 +61,68 @@ def values(results):
 
 
 def test_settings_reach_the_work_function():
-    assert values(run(Order("say", 1), Order("say", 2))) == [101, 102]
+    assert values(run(Instruction("say", 1), Instruction("say", 2))) == [101, 102]
 
 
 @pytest.mark.parametrize(
-    ("order", "named"),
+    ("instruction", "named"),
     [
-        (Order("die", signal.SIGKILL), "signal SIGKILL"),
-        (Order("segfault"), "signal SIGSEGV"),
-        (Order("exit", 3), "exit code 3"),
+        (Instruction("die", signal.SIGKILL), "signal SIGKILL"),
+        (Instruction("segfault"), "signal SIGSEGV"),
+        (Instruction("exit", 3), "exit code 3"),
     ],
-    ids=lambda value: value.action if isinstance(value, Order) else "",
+    ids=lambda value: value.action if isinstance(value, Instruction) else "",
 )
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_dead_worker_fails_its_task_as_worker_died_and_the_others_succeed(order, named, workers):
-    first, lost, *rest = run(Order("say", 1), order, Order("say", 2), Order("say", 3), workers=workers)
+def test_a_dead_worker_fails_its_task_as_worker_died_and_the_others_succeed(instruction, named, workers):
+    first, lost, *rest = run(
+        Instruction("say", 1), instruction, Instruction("say", 2), Instruction("say", 3), workers=workers
+    )
     assert values([first, *rest]) == [101, 102, 103]
     assert lost.code is Failure.WORKER_DIED
     assert named in lost.detail
 
 
 def test_every_task_is_answered_when_the_worker_dies_each_time():
-    assert [result.code for result in run(*[Order("exit", 1)] * 3)] == [Failure.WORKER_DIED] * 3
+    assert [result.code for result in run(*[Instruction("exit", 1)] * 3)] == [Failure.WORKER_DIED] * 3
 
 
 def test_a_hanging_task_fails_as_timeout_and_the_others_succeed():
-    first, lost, last = run(Order("say", 1), Order("hang"), Order("say", 2), workers=2, timeout_s=4)
+    first, lost, last = run(Instruction("say", 1), Instruction("hang"), Instruction("say", 2), workers=2, timeout_s=4)
     assert lost.code is Failure.TIMEOUT
     assert "4 s" in lost.detail
     assert values([first, last]) == [101, 102]
 
 
 def test_a_clip_error_is_a_result():
-    (result,) = run(Order("fail"))
+    (result,) = run(Instruction("fail"))
     assert str(result) == "decode_error: broken here"
 
 
 def test_a_bug_ends_the_run_with_its_exception():
     with pytest.raises(ZeroDivisionError, match="oops") as caught:
-        run(Order("bug"))
-    assert "Order(action='bug'" in caught.value.__notes__[0]
+        run(Instruction("bug"))
+    assert "Instruction(action='bug'" in caught.value.__notes__[0]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 def test_a_full_disk_ends_the_run_with_a_work_error():
     with pytest.raises(WorkError, match="the disk is full; free some space"):
-        run(Order("write"))
+        run(Instruction("write"))
 
 
 def test_tasks_start_in_order_of_falling_cost():
-    tasks = [Task(f"clip{n}", Order("say", n), cost=n) for n in range(6)]
-    answers = list(runner.run(Job(obey, 0, 30.0), tasks, workers=1))
+    tasks = [Task(f"clip{n}", Instruction("say", n), cost=n) for n in range(6)]
+    answers = list(runner.run(Job(execute, 0, 30.0), tasks, workers=1))
     assert [answer.result.value for answer in answers] == [5, 4, 3, 2, 1, 0]
 
 
 def test_tasks_are_spread_over_the_workers():
-    tasks = [Task(f"clip{n}", Order("sleep", 20)) for n in range(20)]
-    answers = list(runner.run(Job(obey, 0, 30.0), tasks, workers=2))
+    tasks = [Task(f"clip{n}", Instruction("sleep", 20)) for n in range(20)]
+    answers = list(runner.run(Job(execute, 0, 30.0), tasks, workers=2))
     assert len({answer.result.pid for answer in answers}) == 2
     assert all(answer.seconds >= 0.02 for answer in answers)
 
 
 def test_no_tasks_start_no_worker():
-    assert list(runner.run(Job(obey, 0, 30.0), [], workers=2)) == []
+    assert list(runner.run(Job(execute, 0, 30.0), [], workers=2)) == []

@@ -140,32 +140,32 @@ def test_a_store_gives_the_same_bytes_as_one_machine(nodes, local_outputs, clips
 
 
 @dataclass(frozen=True)
-class Order:
-    """What the work function is to do: sleep for some seconds, or an action by name."""
+class Instruction:
+    """A task of the work function: sleep for some seconds, or a fault by name."""
 
     name: str
     action: float | str
 
 
-def obey(order, folder):
+def execute(instruction, folder):
     """A work function that leaves a line in `folder` each time it starts."""
     with Path(folder, "started").open("a") as started:
-        started.write(f"{order.name}\n")
-    if order.action == "die":
+        started.write(f"{instruction.name}\n")
+    if instruction.action == "die":
         os.kill(os.getpid(), signal.SIGSEGV)
-    if order.action == "hang":
+    if instruction.action == "hang":
         time.sleep(600)
-    if order.action == "bug":
+    if instruction.action == "bug":
         raise RuntimeError("a bug")
-    time.sleep(order.action)
-    return order.name
+    time.sleep(instruction.action)
+    return instruction.name
 
 
-def answers(orders, folder, engine, timeout_s=30.0, progress=os.devnull):
+def answers(instructions, folder, engine, timeout_s=30.0, progress=os.devnull):
     """Results by name, failures as text; each finished task leaves a line in `progress`."""
     found = {}
-    tasks = [Task(order.name, order) for order in orders]
-    for answer in ray_runner.run(Job(obey, str(folder), timeout_s), tasks, engine):
+    tasks = [Task(instruction.name, instruction) for instruction in instructions]
+    for answer in ray_runner.run(Job(execute, str(folder), timeout_s), tasks, engine):
         found[answer.task.name] = str(answer.result)
         with Path(progress).open("a") as file:
             file.write(f"{answer.task.name}\n")
@@ -174,8 +174,8 @@ def answers(orders, folder, engine, timeout_s=30.0, progress=os.devnull):
 
 def test_crashes_and_hangs_fail_their_task_alone(nodes, tmp_path):
     actions = {"good": 0, "dies": "die", "hangs": "hang", "fine": 0}
-    orders = [Order(name, action) for name, action in actions.items()]
-    assert call_in_process(tmp_path, answers, orders, tmp_path, engine_on(nodes[0]), 10) == {
+    instructions = [Instruction(name, action) for name, action in actions.items()]
+    assert call_in_process(tmp_path, answers, instructions, tmp_path, engine_on(nodes[0]), 10) == {
         "good": "good",
         "fine": "fine",
         "dies": "worker_died: the worker process died (signal SIGSEGV)",
@@ -185,7 +185,7 @@ def test_crashes_and_hangs_fail_their_task_alone(nodes, tmp_path):
 
 def test_a_bug_ends_the_run_with_its_exception(nodes, tmp_path):
     with pytest.raises(RuntimeError, match="a bug"):
-        call_in_process(tmp_path, answers, [Order("one", "bug")], tmp_path, engine_on(nodes[0]))
+        call_in_process(tmp_path, answers, [Instruction("one", "bug")], tmp_path, engine_on(nodes[0]))
 
 
 def test_an_unreachable_cluster_ends_the_stage_with_one_line(clips, tmp_path):
@@ -199,14 +199,14 @@ def test_an_unreachable_cluster_ends_the_stage_with_one_line(clips, tmp_path):
 
 def test_a_lost_node_costs_only_the_tasks_that_were_on_it(nodes, tmp_path):
     """Runs last: it leaves the cluster with one node."""
-    orders = [Order(f"clip{number:02}", 0.2) for number in range(24)]
+    instructions = [Instruction(f"clip{number:02}", 0.2) for number in range(24)]
     progress = tmp_path / "progress"
-    process = start_process(tmp_path, answers, orders, tmp_path, engine_on(nodes[0]), 30, progress)
+    process = start_process(tmp_path, answers, instructions, tmp_path, engine_on(nodes[0]), 30, progress)
     deadline = time.monotonic() + 120
     while (not progress.exists() or progress.read_text().count("\n") < 6) and time.monotonic() < deadline:
         time.sleep(0.05)
     nodes[0].remove_node(nodes[1][0], allow_graceful=False)
-    assert result_of(tmp_path, process) == {order.name: order.name for order in orders}
+    assert result_of(tmp_path, process) == {instruction.name: instruction.name for instruction in instructions}
     started = Path(tmp_path, "started").read_text().split()
     repeated = {name for name in started if started.count(name) > 1}
     assert len(repeated) <= 2  # the running task, and one that Ray had queued on the node

@@ -1,4 +1,4 @@
-"""verify says whether this machine's files of the sample have the recorded digests."""
+"""verify compares the files of the sample with the recorded digests."""
 
 import dataclasses
 import hashlib
@@ -76,7 +76,7 @@ def test_params_without_effect_on_the_files_are_ignored(settings, recorded, sect
     assert compare(changed, recorded) == "all 15 digests of the sample are as recorded"
 
 
-def test_recorded_digests_are_compared_with_afterwards(settings, recorded, here, monkeypatch, capsys):
+def test_recorded_digests_are_those_of_the_files(settings, recorded, here, monkeypatch, capsys):
     monkeypatch.setattr(digests, "RECORDED", here / "digests.json")
     digests.main()
     assert capsys.readouterr().out == "digests.json: 15 digests recorded\n"

@@ -42,7 +42,7 @@ def test_median_leaves_failures_out(project: Project):
     assert "  trim      0.500 s a clip, median of 3\n" in project.call("stats").stdout
 
 
-def test_reader_that_closes_the_pipe_sees_no_traceback(dataset: Project):
+def test_no_traceback_when_the_reader_closes_the_pipe(dataset: Project):
     command = f"{sys.executable} -m pipeline stats | head -c 1"
     environment = os.environ | {"PYTHONPATH": str(REPO)}
     result = subprocess.run(command, shell=True, cwd=dataset.root, env=environment, capture_output=True, text=True)
