@@ -27,7 +27,7 @@ cv2.setNumThreads(0)  # clips are decoded in parallel, each by one thread
 
 @dataclass(frozen=True)
 class Clip:
-    """A row of shards.parquet, without what training does not use."""
+    """The columns of a row of shards.parquet that training uses."""
 
     clip_id: str
     source: str

@@ -1,4 +1,4 @@
-"""stage1: the masked autoencoder fine-tuned for reconstruction on the composite, against the one that is not.
+"""stage1: the masked autoencoder fine-tuned for reconstruction on the composite, compared with the pre-trained one.
 
 Both are measured on the held-out classes, over masked pixels: mean squared error of standardised pixels (by the model's mean
 and deviation), and binary cross entropy of pixels on [0, 1]; overall, and every 20 ticks of a clip's middle window.
@@ -29,7 +29,7 @@ from training.models.preprocess import preprocess, unstandardise
 from training.models.tubelets import upsample_mask
 
 _BATCH = 32
-_EVERY_TICKS = 20  # as in the paper's Table 3
+_EVERY_TICKS = 20  # the paper reports every 20th frame
 _EPS = 1e-6  # keeps logarithms finite
 
 

@@ -139,7 +139,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with a file that `torch.save` wrote, a zip archive; None if nothing is."""
+    """The defect of a zip archive, which is the format of `torch.save`; None if it has none."""
     try:
         with zipfile.ZipFile(path) as archive:
             part = archive.testzip()

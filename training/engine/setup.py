@@ -1,4 +1,4 @@
-"""The autoencoders and windows that params.yaml describes, for the stages to share."""
+"""The stages' models and data, built from params.yaml."""
 
 from collections.abc import Sequence
 

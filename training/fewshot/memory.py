@@ -1,4 +1,4 @@
-"""What a few-shot learner needs of its memory: a network that is run step by step, with an explicit state."""
+"""The interface of a few-shot learner's memory: a recurrent network that is run step by step with an explicit state."""
 
 from abc import ABC, abstractmethod
 

@@ -1,4 +1,4 @@
-"""The smallest thing that can be trained."""
+"""A model of two weights, for tests of the training loop."""
 
 from collections.abc import Callable
 

@@ -32,7 +32,7 @@ def test_it_takes_half_precision_features():
     torch.testing.assert_close(model(features), model(features.float()))
 
 
-def test_it_is_the_network_it_claims_to_be():
+def test_embeddings_are_those_of_the_layers_written_out():
     model, features = adapter(times=3), torch.randn(2, 3, 7)
     weights = dict(model.named_parameters())
     channels = F.gelu(features @ weights["each_time.0.weight"].T + weights["each_time.0.bias"])  # (2, 3, 8)

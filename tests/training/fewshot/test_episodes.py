@@ -1,4 +1,4 @@
-"""Episodes say nothing of a class beforehand."""
+"""Episodes: their shape, and that nothing but their own rounds links a class to its label."""
 
 import pytest
 import torch

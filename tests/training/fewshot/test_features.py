@@ -63,7 +63,7 @@ def test_a_grid_finer_than_the_encoder_s_keeps_every_place(model, data):
     assert feature_shape(model.config, 50) == (3, 8 * 8 * 8)
 
 
-def test_what_does_not_change_is_removed():
+def test_features_that_do_not_change_over_time_are_removed():
     torch.manual_seed(0)
     moving, still = torch.randn(2, 5, 7), torch.randn(2, 1, 7)
     torch.testing.assert_close(temporal_change(moving + 3 * still), temporal_change(moving))

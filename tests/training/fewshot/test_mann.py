@@ -90,8 +90,8 @@ def test_heads_write_to_the_least_used_rows_and_only_the_least_used_is_erased():
     _, after = model(torch.randn(1, 4, dtype=torch.float64), state._replace(usage=usage, memory=old))
     change = (after.memory - old)[0]
     assert (change.norm(dim=1) > 1e-6).nonzero()[:, 0].tolist() == [1, 3]
-    assert after.memory[0, 1].abs().max() <= 1  # a key alone: what was there is erased
-    assert after.memory[0, 3].max() > 9  # a key added to what was there
+    assert after.memory[0, 1].abs().max() <= 1  # a key alone: the old row is erased
+    assert after.memory[0, 3].max() > 9  # a key added to the old row
 
 
 def test_an_open_gate_writes_to_the_rows_read_last():
@@ -105,7 +105,7 @@ def test_an_open_gate_writes_to_the_rows_read_last():
     assert (after.memory[0].norm(dim=1) > 0.01).nonzero()[:, 0].tolist() == [2, 4]
 
 
-def test_usage_decays_and_grows_by_what_is_read_and_written():
+def test_usage_decays_and_grows_by_read_and_write_weights():
     model = network(decay=0.5)
     state = model.initial_state(2)._replace(usage=torch.full((2, ROWS), 4.0, dtype=torch.float64))
     _, after = model(torch.randn(2, 4, dtype=torch.float64), state)
@@ -113,7 +113,7 @@ def test_usage_decays_and_grows_by_what_is_read_and_written():
     assert after.read_weights.sum(2).flatten().tolist() == pytest.approx([1.0] * 4)
 
 
-def test_what_was_read_is_an_input_of_the_next_step():
+def test_read_vectors_are_an_input_of_the_next_step():
     model = network()
     inputs = torch.randn(1, 4, dtype=torch.float64)
     state = model.initial_state(1)
