@@ -137,6 +137,8 @@ def error_text(error: Exception) -> str:
 
 
 def _first_video_stream(container: InputContainer, file: BinaryIO) -> VideoStream:
+    if container.format.name == "tty":  # FFmpeg renders the letters of a .txt or .nfo file
+        raise ClipError(Failure.UNREADABLE_CONTAINER, "the file is text")
     for stream in container.streams.video:
         if not stream.disposition & stream.disposition.attached_pic:
             if stream.codec_context is None:

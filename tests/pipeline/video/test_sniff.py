@@ -73,6 +73,12 @@ def test_ffmpegs_message_stands_for_kinds_that_recorded_manifests_have(here, kin
     assert str(caught.value) == "unreadable_container: Invalid data found when processing input"
 
 
+def test_text_is_not_rendered_as_video(here):
+    (here / "a.txt").write_text("a licence\n" * 100)
+    with pytest.raises(ClipError, match="unreadable_container: the file is text"), open_video(here / "a.txt"):
+        pass
+
+
 def test_text_that_is_cut_within_a_character_is_still_text():
     head = b"a" + "é".encode() * 40_000  # 64 KiB end within a character
     assert reason_unreadable(io.BytesIO(head)) == "the file is text"
