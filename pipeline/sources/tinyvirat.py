@@ -12,6 +12,7 @@ from tqdm import tqdm
 from common.errors import WorkError
 from common.paths import RAW
 from pipeline.fetch.site import Site
+from pipeline.fetch.zips import open_zip, read_member
 from pipeline.params import Download
 from pipeline.records.facts import SourceFacts
 from pipeline.records.failures import ClipError, Failure
@@ -26,7 +27,7 @@ URLS = {
     1: "https://www.crcv.ucf.edu/datasets/ugur/TinyVIRAT.zip",
     2: "https://www.crcv.ucf.edu/tiny-actions-challenge-cvpr2021/data/TinyVIRAT-v2.zip",
 }
-_LIST_LIMIT = 256 << 20  # bytes
+_LISTS_LIMIT = 64 << 20  # bytes that all annotation lists together unpack to
 _TOTAL_LIMIT = 64 << 30  # bytes
 _LIST = re.compile(r"tiny_(train|val|test)(_v2)?(_public)?\.json")
 
@@ -63,13 +64,10 @@ class TinyVirat:
     def download(self) -> list[DownloadRow]:
         """One row per annotated clip: ok or failed."""
         path = self._download_zip()
-        try:
-            with zipfile.ZipFile(path) as archive:
-                tubes = read_tubes(archive, self.name)
-                _check_total_size(archive, tubes)
-                rows, arrivals = self._extract(archive, tubes)
-        except zipfile.BadZipFile as error:
-            raise WorkError(f"{path} is not a zip file ({error}): delete it and run the same command again") from None
+        with open_zip(path) as archive:
+            tubes = read_tubes(archive, self.name)
+            _check_total_size(archive, tubes)
+            rows, arrivals = self._extract(archive, tubes)
         probed = self._context.probe(arrivals, f"{self.name} probe")
         clips = {tube.clip.clip_id: tube.clip for tube in tubes}
         return rows + [to_row(clips[clip_id], probed[clip_id], rank=rank) for rank, clip_id in enumerate(arrivals)]
@@ -108,25 +106,26 @@ def read_tubes(archive: zipfile.ZipFile, source: str) -> list[Tube]:
     """Every clip of every annotation list in the zip, v1 (`{"tubes": [...]}`) or v2 (a plain list).
 
     Raises:
-        WorkError: there is no list, or one has another format.
+        WorkError: there is no list, or one is damaged or has another format, or they unpack to more than any real ones.
     """
     lists = [info for info in archive.infolist() if _LIST.fullmatch(PurePosixPath(info.filename).name)]
     if not lists:
         raise WorkError(f"{archive.filename} has no annotation list such as tiny_train.json: not TinyVIRAT")
     members = set(archive.namelist())
     tubes: list[Tube] = []
+    left = _LISTS_LIMIT
     for info in sorted(lists, key=lambda info: info.filename):
         split = _LIST.fullmatch(PurePosixPath(info.filename).name)[1]  # type: ignore[index]
-        if info.file_size > _LIST_LIMIT:
-            raise WorkError(
-                f"{info.filename} unpacks to {info.file_size:,} bytes: an annotation list has at most {_LIST_LIMIT >> 20} MB"
-            )
         try:
-            entries = json.loads(archive.read(info))
+            data = read_member(archive, info, left)
+            left -= len(data)
+            entries = json.loads(data)
             entries = entries["tubes"] if isinstance(entries, dict) else entries
             tubes += [
                 _read_tube(entry, split, str(PurePosixPath(info.filename).parent), members, source) for entry in entries
             ]
+        except ClipError as error:
+            raise WorkError(f"the annotation lists of {archive.filename}: {error.detail}") from None
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise WorkError(f"{info.filename} is not a TinyVIRAT list: {type(error).__name__} {error}") from None
     return tubes

@@ -65,6 +65,25 @@ def test_zip_without_lists_is_an_error(here):
         read_tubes(archive, "tinyvirat")
 
 
+def test_lists_that_unpack_to_more_than_the_limit_are_not_parsed(here, monkeypatch):
+    monkeypatch.setattr("pipeline.sources.tinyvirat._LISTS_LIMIT", 1000)
+    path = write_zip(here / "a.zip", {"tiny_test.json": "[]" + " " * 600, "tiny_train.json": "[]" + " " * 600})
+    with zipfile.ZipFile(path) as archive, pytest.raises(WorkError, match=r"tiny_train\.json unpacks to 602 bytes"):
+        read_tubes(archive, "tinyvirat")
+
+
+@pytest.mark.parametrize(
+    ("offset", "value", "reason"), [(10, 99, "compression method"), (8, 1, "encrypted")], ids=["method", "encryption"]
+)
+def test_list_that_cannot_be_unpacked_is_an_error_of_one_line(here, offset, value, reason):
+    path = write_zip(here / "a.zip", {"tiny_train.json": {"tubes": []}})
+    data = bytearray(path.read_bytes())
+    data[offset - 2] = data[data.index(b"PK\1\2") + offset] = value
+    path.write_bytes(data)
+    with zipfile.ZipFile(path) as archive, pytest.raises(WorkError, match=reason):
+        read_tubes(archive, "tinyvirat")
+
+
 def test_both_published_layouts_are_read(here):
     first = write_zip(here / "v1.zip", {"tiny_train.json": {"tubes": [TUBE]}}, [("videos/train/scene/00000.mp4", b"x")])
     second = write_zip(
