@@ -41,7 +41,7 @@ Pictures = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Settings:
-    """What is the same for every file."""
+    """The settings that are the same for every file."""
 
     limit_s: float  # for each of the two readers
     cache: str | None  # folder of ffmpeg's pictures
@@ -58,7 +58,7 @@ class Comparison:
     detail: str | None = None
     ticks: int = 0  # read by this project
     ffmpeg_ticks: int = 0
-    equal: int = 0  # ticks that both show alike
+    equal: int = 0  # ticks with equal pictures in both
     worst: float = 0.0  # largest mean absolute difference of a tick, grey levels
     unequal: tuple[int, ...] = ()  # ticks that differ, or that only one of the two has
 
@@ -100,7 +100,7 @@ def compare_all(files: Sequence[Path], settings: Settings, jobs: int) -> list[Co
 
 
 def compare(path: str, settings: Settings) -> Comparison:
-    """Read one file both ways."""
+    """Compare the ticks of one file as this project reads them with those by ffmpeg."""
     reference = _cached_ticks_by_ffmpeg(path, settings)
     theirs = len(reference)
     row = DownloadRow(clip_id="clip", source="own", video_id="clip", labels=(), path=path, bytes=0, sha256="")
@@ -152,19 +152,9 @@ def ticks_by_ffmpeg(path: str, limit_s: float) -> Pictures:
     scale = f"scale={_SIZE}:{_SIZE}:flags=area+accurate_rnd+full_chroma_int+full_chroma_inp:{matrix}"
     select = f"{scale},format=rgb24,setpts=PTS-STARTPTS,fps={_FPS}:round=up"
     # One filter graph for the whole file: a new one at each change of the frame size would count ticks from zero again.
-    command = [
-        get_ffmpeg_exe(),
-        "-v",
-        "error",
-        "-nostdin",
-        "-threads",
-        "1",
-        "-flags",
-        "unaligned",
-        "-reinit_filter",
-        "0",
-    ]
-    command += ["-i", f"file:{path}", "-map", "0:V:0", "-t", str(_TICKS / _FPS + 1), "-frames:v", str(_TICKS)]
+    command = [get_ffmpeg_exe(), "-v", "error", "-nostdin", "-threads", "1", "-flags", "unaligned"]
+    command += ["-reinit_filter", "0", "-i", f"file:{path}"]
+    command += ["-map", "0:V:0", "-t", str(_TICKS / _FPS + 1), "-frames:v", str(_TICKS)]
     command += ["-vf", select, "-f", "rawvideo", "-y"]
     with tempfile.NamedTemporaryFile(suffix=".rgb") as raw:
         try:
@@ -177,7 +167,7 @@ def ticks_by_ffmpeg(path: str, limit_s: float) -> Pictures:
 
 
 def _scaler_matrix(path: str) -> str:
-    """The matrix that players use; ffmpeg's scaler takes BT.601 for every stream that names none."""
+    """The colour matrix for ffmpeg's scaler, as players choose it: the scaler takes BT.601 where a stream names none."""
     try:
         with av.open(path, metadata_errors="ignore") as container:
             frame = next(container.decode(video=0))

@@ -42,7 +42,7 @@ class Params:
         """The section `name` as an instance of the dataclass `kind`, with the values of its `sample` for the sample corpus.
 
         Raises:
-            ParamError: a key is unknown or missing, or a value has the wrong type or lies outside its range.
+            ParamError: a key is unknown or missing, or a value has the wrong type or is out of range.
         """
         value = self.raw.get(name)
         if isinstance(value, Mapping):

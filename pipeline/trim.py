@@ -23,7 +23,7 @@ def trim(row: DownloadRow, settings: Trim) -> TrimRow:
     """The clip of one download row as a file.
 
     Raises:
-        ClipError: the file cannot be opened, the window lies beyond its end, or ffmpeg cannot copy it.
+        ClipError: the file cannot be opened, the window begins after its end, or ffmpeg cannot copy it.
     """
     source = Path(row.path)
     if row.precut or row.start_s is None or row.end_s is None:

@@ -196,7 +196,7 @@ def _agrees(row: ShardRow, suffix: str, data: bytes) -> bool:
 
 
 def _check_manifests(rows: Sequence[ShardRow], clips: Iterable[CompositeRow], classes: Iterable[SplitRow]) -> list[str]:
-    """Problems unless shards.parquet holds each clip of the composite once, in the split of its class."""
+    """Problems of shards.parquet, which must have each clip of the composite once, in the split of its class."""
     splits = {row.class_id: row.split for row in classes}
     expected = {row.clip_id for row in clips if row.status == "ok" and splits.get(row.class_id) in SPLITS}
     counts = Counter(row.clip_id for row in rows)

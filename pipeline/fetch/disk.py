@@ -23,7 +23,7 @@ class Disk:
         if self._limit is not None and size > self._limit:
             raise WorkError(
                 f"{purpose} will keep about {_text(size)}: download.disk_gb is {self._limit / 1e9:g}; "
-                "raise it or ask for fewer clips"
+                "raise it, or request fewer clips"
             )
 
     def check(self, size: int, name: str) -> None:
@@ -59,7 +59,7 @@ class Disk:
             if self._used + size > self._limit:
                 raise WorkError(
                     f"{name} needs {_text(size)}: {_text(self._used)} of download.disk_gb, {self._limit / 1e9:g}, are taken; "
-                    "raise it, or set download.keep_raw: false and run `dvc repro` to make room"
+                    "raise it, or set download.keep_raw: false and run `dvc repro` to free space"
                 )
             if keep:
                 self._used += size

@@ -2,11 +2,12 @@
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common.redact import HIDDEN
 from pipeline.records.failures import ClipError, Failure
 
 VERSION = 1  # raised whenever `download` would give another file for the same section
@@ -74,7 +75,7 @@ def download(section: Section) -> Downloaded:
             os.fsync(file.fileno())
         written[0].replace(path)
     except (yt_dlp.utils.YoutubeDLError, OSError) as error:
-        raise _to_clip_error(section.url, error) from None
+        raise _to_clip_error(section.url, error, _secrets(section.options)) from None
     finally:
         for left_over in stem.parent.glob(f"{temporary.name}*"):
             left_over.unlink(missing_ok=True)
@@ -97,12 +98,7 @@ def _yt_dlp_options(section: Section, temporary: Path) -> Any:  # yt-dlp's own t
         "noplaylist": True,
         "playlist_items": "1",
         "cachedir": False,
-        "js_runtimes": {
-            "deno": {},
-            "node": {},
-            "bun": {},
-            "quickjs": {},
-        },  # YouTube needs one; any installed one will do
+        "js_runtimes": {name: {} for name in ("deno", "node", "bun", "quickjs")},  # YouTube needs any one of them
         "logger": _SilentLogger(),
         "noprogress": True,
         **section.options,
@@ -113,9 +109,17 @@ def _yt_dlp_options(section: Section, temporary: Path) -> Any:  # yt-dlp's own t
     return options
 
 
-def _to_clip_error(url: str, error: BaseException) -> ClipError:
+def _secrets(options: Mapping[str, Any]) -> list[str]:
+    """Values of the params that messages must not quote."""
+    values = (options.get(name) for name in ("proxy", "cookiefile", "cookiesfrombrowser"))
+    return [value for value in values if isinstance(value, str) and value]
+
+
+def _to_clip_error(url: str, error: BaseException, secrets: Sequence[str] = ()) -> ClipError:
     """yt-dlp's exception as a typed failure: by HTTP status if it has one, else by its message."""
     message = re.sub(r"\x1b\[[\d;]*m", "", str(error)).removeprefix("ERROR: ")
+    for secret in secrets:
+        message = message.replace(secret, HIDDEN)
     detail = f"{url}: {message}"
     status = next((status for status in map(_http_status, _cause_chain(error)) if status), None)
     if status is not None:

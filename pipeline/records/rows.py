@@ -97,7 +97,7 @@ class DownloadRow(ClipRow):
 
 @dataclass(frozen=True, kw_only=True)
 class TrimRow(ClipRow):
-    """Each clip as a file of its own, and where the wanted start lies in it."""
+    """Each clip as a file of its own, and the time of its wanted start in that file."""
 
     MANIFEST = "trim"
 
@@ -194,7 +194,7 @@ class SplitRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ShardRow(ClipRow):
-    """Where each clip lies in the shards; enough for random access by offset."""
+    """The place of each clip in the shards, for random access by offset."""
 
     MANIFEST = "shards"
 

@@ -20,7 +20,7 @@ from pipeline.records.schema import list_fields
 
 Result = TypeVar("Result")
 
-_FORMAT = 2  # of the table; a ledger of another format is started afresh
+_FORMAT = 2  # of the table; a ledger of another format is emptied
 _COLUMNS = "clip_id, key, error, error_detail, attempts, seconds, result"
 
 

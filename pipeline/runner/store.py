@@ -31,7 +31,7 @@ class Store:
     root: str
 
     def push(self, path: Path, *, replace: bool = False) -> None:
-        """Upload a local file, unless the store has one of its name and size that is no older; `replace` always does."""
+        """Upload a local file; without `replace`, only if the store has none of its name and size that is at least as new."""
         system, target = fsspec.core.url_to_fs(self.url(path))
         if not replace and self.size(path) == path.stat().st_size:
             with contextlib.suppress(NotImplementedError):  # some protocols keep no times
@@ -60,7 +60,7 @@ class Store:
         return local
 
     def size(self, path: Path) -> int | None:
-        """Bytes of the file of this name; None if there is none."""
+        """Size in bytes of the file of this name; None if there is none."""
         system, target = fsspec.core.url_to_fs(self.url(path))
         try:
             return int(system.info(target)["size"])

@@ -37,7 +37,7 @@ def build_mirror(
     """Draw the sample mirror into the folder `root`, unless it is complete already; takes about a minute on two cores.
 
     Args:
-        seed: of the default plan; the same seed gives the same bytes, whatever the number of workers.
+        seed: of the default plan; the same seed gives the same bytes for any number of workers.
         workers: processes; by default one per core.
         plan: another plan than the default one of `seed`.
         show_progress: show a progress bar, if stderr is a terminal.

@@ -88,7 +88,7 @@ class Plan:
 
 
 def make_plan(seed: int = 0, classes: int = KINETICS_CLASSES, label_sets: int = LABEL_SETS) -> Plan:
-    """The plan of a seed; with fewer classes and label sets, of a smaller mirror for tests."""
+    """The plan for a seed; fewer `classes` and `label_sets` than by default give a smaller mirror for tests."""
     rng = random.Random(f"sample-{seed}")
     available = motions(KINETICS_CLASSES + LABEL_SETS)
     by_name = {motion.name: motion for motion in available[:KINETICS_CLASSES]}

@@ -1,4 +1,4 @@
-"""Counts of clips by stage and source, and where and why the others were lost; computed from the manifests alone."""
+"""Counts of clips by stage and source, and of losses by stage and failure code; from the manifests alone."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Damaged files of every kind end as a filmstrip or as a typed failure, in time, and leave nothing behind."""
+"""Damaged files of every kind end as a filmstrip or as a typed failure, in time, and leave no temporary files."""
 
 import collections
 import os

@@ -1,4 +1,4 @@
-"""Stages that are killed, interrupted or out of disk: a rerun redoes exactly what is missing and ends with the same bytes."""
+"""Stages that are killed, interrupted or out of disk: a rerun processes only what is missing, with the same result."""
 
 import hashlib
 import os

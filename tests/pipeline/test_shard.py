@@ -1,4 +1,4 @@
-"""shard: the same bytes whatever the number of workers, readable by other tools, with the offset of each filmstrip."""
+"""shard: the same bytes for any number of workers, readable by other tools, with the offset of each filmstrip."""
 
 import hashlib
 import json

@@ -59,7 +59,7 @@ def test_results_of_other_fields_are_redone(here):
         assert ledger.load() == {}
 
 
-def test_a_ledger_of_an_older_format_is_started_afresh(here):
+def test_a_ledger_of_an_older_format_is_emptied(here):
     path = Path("data/ledgers/test.sqlite")
     path.parent.mkdir(parents=True)
     with sqlite3.connect(path) as db:

@@ -61,7 +61,7 @@ def values(results):
 
 
 def test_settings_reach_the_work_function():
-    assert values(run(Instruction("say", 1), Instruction("say", 2))) == [101, 102]
+    assert values(run(Instruction("return", 1), Instruction("return", 2))) == [101, 102]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_settings_reach_the_work_function():
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_dead_worker_fails_its_task_as_worker_died_and_the_others_succeed(instruction, named, workers):
     first, lost, *rest = run(
-        Instruction("say", 1), instruction, Instruction("say", 2), Instruction("say", 3), workers=workers
+        Instruction("return", 1), instruction, Instruction("return", 2), Instruction("return", 3), workers=workers
     )
     assert values([first, *rest]) == [101, 102, 103]
     assert lost.code is Failure.WORKER_DIED
@@ -88,7 +88,9 @@ def test_every_task_is_answered_when_the_worker_dies_each_time():
 
 
 def test_a_hanging_task_fails_as_timeout_and_the_others_succeed():
-    first, lost, last = run(Instruction("say", 1), Instruction("hang"), Instruction("say", 2), workers=2, timeout_s=4)
+    first, lost, last = run(
+        Instruction("return", 1), Instruction("hang"), Instruction("return", 2), workers=2, timeout_s=4
+    )
     assert lost.code is Failure.TIMEOUT
     assert "4 s" in lost.detail
     assert values([first, last]) == [101, 102]
@@ -112,7 +114,7 @@ def test_a_full_disk_ends_the_run_with_a_work_error():
 
 
 def test_tasks_start_in_order_of_falling_cost():
-    tasks = [Task(f"clip{n}", Instruction("say", n), cost=n) for n in range(6)]
+    tasks = [Task(f"clip{n}", Instruction("return", n), cost=n) for n in range(6)]
     answers = list(runner.run(Job(execute, 0, 30.0), tasks, workers=1))
     assert [answer.result.value for answer in answers] == [5, 4, 3, 2, 1, 0]
 
