@@ -62,7 +62,8 @@ def decode_ticks(
     missing = wanted - pictures.keys()
     if missing:
         first = _format_time(min(missing), stream)
-        raise ClipError(Failure.DECODE_ERROR, f"{len(missing)} frames could not be decoded, the first at {first}")
+        number = "1 frame" if len(missing) == 1 else f"{len(missing)} frames"
+        raise ClipError(Failure.DECODE_ERROR, f"{number} could not be decoded, the first at {first}")
     return np.stack([pictures[pts] for pts in timeline])
 
 

@@ -138,8 +138,8 @@ def _from_decoding(
             last_duration = frame.duration or 0
             if until_s is not None and (time - times[0]) * packets.time_base > until_s:
                 break
-    if not times:
-        raise ClipError(Failure.DECODE_ERROR, "no frame can be decoded, or no frame has a time")
+        if not times:
+            raise ClipError(Failure.DECODE_ERROR, "no frame can be decoded, or no frame has a time")
     end = times[-1] + (last_duration or _median_step(times))
     return FrameTimes(times, end, packets.time_base, "frames", packets.clock, metadata)
 

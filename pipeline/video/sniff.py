@@ -5,9 +5,10 @@ HTML pages, noise and an mp4 cut off before its index have no entry: FFmpeg's ow
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import BinaryIO
 
-_HEAD = 1 << 16  # bytes
+_HEAD, _INDEX = 1 << 16, 1 << 22  # bytes that are searched of a file and of an mp4 index
 
 # FFmpeg opens some of these as video or sound, by their file name.
 _OTHER_FILES = {
@@ -108,10 +109,14 @@ def _text_kind(head: bytes) -> str | None:
 
 
 def is_encrypted(file: BinaryIO) -> bool:
-    """Whether an mp4's boxes declare common encryption (ISO 23001-7), as DRM systems use it."""
-    file.seek(0)
-    head = file.read(1 << 20)
-    return head[4:8] == b"ftyp" and b"sinf" in head and any(kind in head for kind in (b"encv", b"pssh", b"senc"))
+    """Whether an mp4's index declares common encryption (ISO 23001-7), as DRM systems use it."""
+    with suppress(ValueError):
+        for kind, start, end in mp4_boxes(file):
+            if kind == b"moov":
+                file.seek(start)
+                index = file.read(min(end - start, _INDEX))
+                return b"sinf" in index and b"schm" in index and (b"encv" in index or b"tenc" in index)
+    return False
 
 
 def codec_tag(file: BinaryIO) -> str | None:
