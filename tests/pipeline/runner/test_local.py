@@ -23,6 +23,13 @@ class Instruction:
     value: int = 0
 
 
+class BrokenAtError(ClipError):
+    """A subclass with other arguments than `ClipError`."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(Failure.DECODE_ERROR, f"broken at {seconds:.1f} s")
+
+
 @dataclass(frozen=True)
 class Reply:
     value: int
@@ -99,6 +106,11 @@ def test_a_hanging_task_fails_as_timeout_and_the_others_succeed():
 def test_a_clip_error_is_a_result():
     (result,) = run(Instruction("fail"))
     assert str(result) == "decode_error: broken here"
+
+
+def test_any_subclass_of_clip_error_is_a_result():
+    (result,) = run(Order("fail in its own way", 3))
+    assert str(result) == "decode_error: broken at 3.0 s"
 
 
 def test_a_bug_ends_the_run_with_its_exception():
