@@ -109,7 +109,7 @@ def test_a_clip_error_is_a_result():
 
 
 def test_any_subclass_of_clip_error_is_a_result():
-    (result,) = run(Order("fail in its own way", 3))
+    (result,) = run(Instruction("fail in its own way", 3))
     assert str(result) == "decode_error: broken at 3.0 s"
 
 
