@@ -18,8 +18,8 @@ from training.engine.runs import VERSIONS
 
 GOLDEN = Path(__file__).with_name("golden.json")
 RECORD = "record the new values by `python -m tests.training.test_golden`"
-# Coarse enough for other processors and BLAS libraries, which change the seventh digit.
-TOLERANCE = 5e-4
+# Coarse enough for other processors, BLAS libraries and numbers of threads, which change losses by up to 2e-4, norms by 2e-6.
+LOSS_TOLERANCE, NORM_TOLERANCE = 2e-3, 5e-5
 
 
 def measure(root: Path) -> dict[str, dict[str, object]]:
@@ -34,8 +34,8 @@ def measure(root: Path) -> dict[str, dict[str, object]]:
 
 
 def differs(found: dict[str, object], recorded: dict[str, object]) -> bool:
-    return found["losses"] != pytest.approx(recorded["losses"], rel=TOLERANCE) or found["norm"] != pytest.approx(
-        recorded["norm"], rel=TOLERANCE / 10
+    return found["losses"] != pytest.approx(recorded["losses"], rel=LOSS_TOLERANCE) or found["norm"] != pytest.approx(
+        recorded["norm"], rel=NORM_TOLERANCE
     )
 
 
@@ -78,7 +78,7 @@ VALUES = {"losses": [1.5, 1.25], "norm": 7.0}
     ("found", "versions", "advice"),
     [
         (VALUES, VERSIONS, None),
-        ({"losses": [1.5001, 1.25], "norm": 7.0}, VERSIONS, None),
+        ({"losses": [1.501, 1.25], "norm": 7.0}, VERSIONS, None),
         ({"losses": [1.5, 1.26], "norm": 7.0}, VERSIONS, "raise VERSIONS['stage3']"),
         ({"losses": [1.5], "norm": 7.0}, VERSIONS, "raise VERSIONS['stage3']"),
         ({"losses": [1.5, 1.25], "norm": 7.001}, VERSIONS, "raise VERSIONS['stage3']"),
