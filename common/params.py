@@ -25,6 +25,10 @@ class Range:
     low: float
     high: float = float("inf")
 
+    def text(self) -> str:
+        """The bounds in words, for messages."""
+        return f"at least {self.low:g}" if self.high == float("inf") else f"from {self.low:g} to {self.high:g}"
+
 
 Positive = Annotated[int, Range(1)]
 Count = Annotated[int, Range(0)]
@@ -99,7 +103,7 @@ def build(kind: Any, value: Any, key: str) -> Any:
         built = build(args[0], value, key)
         for limit in args[1:]:
             if built is not None and not limit.low <= built <= limit.high:
-                raise _error(key, value, f"from {limit.low:g} to {limit.high:g}")
+                raise _error(key, value, limit.text())
         return built
     if origin in (Union, types.UnionType):
         if value is None and type(None) in args:

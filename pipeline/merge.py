@@ -1,4 +1,4 @@
-"""merge: one manifest of all sources, with the class of every clip or the reason why it has none."""
+"""merge: write one manifest of all sources, with the class of every clip or the reason why it has none."""
 
 import dataclasses
 from collections import Counter

@@ -1,4 +1,4 @@
-"""resample: the timeline of every clip, the timestamp of the frame on screen at each of 100 ticks at 10 FPS."""
+"""resample: compute the timeline of every clip, the timestamp of the frame on screen at each of 100 ticks at 10 FPS."""
 
 from fractions import Fraction
 

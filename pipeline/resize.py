@@ -1,4 +1,4 @@
-"""resize: every clip decoded exactly once, its 100 ticks at 64x64 in one filmstrip image."""
+"""resize: decode every clip once, and write its 100 ticks at 64x64 as one filmstrip image."""
 
 import hashlib
 from collections.abc import Sequence

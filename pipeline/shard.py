@@ -1,4 +1,4 @@
-"""shard: filmstrips into WebDataset tars, with the byte offset of each in shards.parquet.
+"""shard: write the filmstrips to WebDataset tars, and the byte offset of each to shards.parquet.
 
 Order, owner and times in the tars are fixed, so the same clips and params give the same bytes everywhere.
 """

@@ -1,4 +1,4 @@
-"""trim: every clip as a file of its own, cut by stream copy; a file that its publisher has cut already is used as it is."""
+"""trim: cut every clip into a file of its own by stream copy; files that are one clip already are used as they are."""
 
 from pathlib import Path
 

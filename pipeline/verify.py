@@ -1,4 +1,4 @@
-"""verify: decode every sample of every shard and compare it with the manifests; metrics/dataset.json for DVC."""
+"""verify: decode every sample of every shard, compare it with the manifests, and write metrics/dataset.json for DVC."""
 
 import hashlib
 import json

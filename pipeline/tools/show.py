@@ -1,4 +1,4 @@
-"""show: draw a contact sheet of a clip, of a class, or of the clips that failed for one reason."""
+"""show: draw a contact sheet of a clip, of a class, or of the clips with one failure code."""
 
 import textwrap
 from fractions import Fraction

@@ -45,7 +45,7 @@ def test_every_value_in_the_file_reaches_the_settings(here):
         ({"pretrain__ratio": 1.5}, r"pretrain\.ratio is 1\.5: must be from 0\.01 to 0\.99"),
         ({"pretrain__masking": "magic"}, r"pretrain\.masking is 'magic': must be one of random, tube, frame"),
         ({"pretrain__decoder_ratio": 0.3}, r"pretrain: decoder_ratio is 0\.3: must be 0\.25, 0\.5, 0\.75 or null"),
-        ({"pretrain__stride": 0}, r"pretrain\.stride is 0: must be from 1"),
+        ({"pretrain__stride": 0}, r"pretrain\.stride is 0: must be at least 1"),
         ({"pretrain__optimiser__betas": [0.9]}, r"pretrain\.optimiser: betas is \[0\.9\]: must be two numbers"),
         ({"stage1__optimiser__betas": [0.9, 1.0]}, r"stage1\.optimiser: betas is \[0\.9, 1\.0\]: must be two numbers"),
         ({"stage1__optimiser__clip_norm": 0}, r"stage1\.optimiser\.clip_norm is 0"),
@@ -55,7 +55,7 @@ def test_every_value_in_the_file_reaches_the_settings(here):
         ({"stage3__way": 1}, r"stage3\.way is 1: must be from 2 to 100"),
         ({"stage3__ways": 5}, r"stage3\.ways is unknown: did you mean way\?"),
         ({"stage3__class_loss": float("inf")}, r"stage3\.class_loss is inf"),
-        ({"evaluate__episodes": 0}, r"evaluate\.episodes is 0: must be from 1"),
+        ({"evaluate__episodes": 0}, r"evaluate\.episodes is 0: must be at least 1"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(here, change, message):
