@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common.errors import ParamError, WorkError
+from common.redact import redact
 
 DONE, FAILED, USAGE = 0, 1, 2
 
@@ -59,6 +60,7 @@ def summary(module: Path) -> str:
 
 
 def _fail(code: int, message: str) -> int:
+    message = redact(message)
     print(f"\nerror: {message}" if sys.stderr.isatty() else f"error: {message}", file=sys.stderr, flush=True)
     return code
 

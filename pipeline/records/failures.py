@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from common.redact import redact
+
 
 class Failure(StrEnum):
     """The reason why one clip was lost. `TRANSIENT` ones are tried again by `python -m pipeline retry`."""
@@ -46,10 +48,10 @@ class ClipError(Exception):
     """The failure of one clip; other clips are not affected. `code` and `detail` become its manifest row's error columns."""
 
     def __init__(self, code: Failure, detail: str) -> None:
-        super().__init__(code, detail)
         self.code = code
         # Decoders quote arbitrary bytes of the file; a manifest cell stays one readable line.
-        self.detail = " ".join(detail.split())[:_DETAIL_LIMIT]
+        self.detail = redact(" ".join(detail[: 20 * _DETAIL_LIMIT].split()))[:_DETAIL_LIMIT]
+        super().__init__(code, self.detail)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"

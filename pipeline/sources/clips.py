@@ -6,6 +6,7 @@ import unicodedata
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common.redact import redact
 from pipeline.records.failures import ClipError
 from pipeline.records.rows import DownloadRow
 from pipeline.runner.ledger import Outcome, digest
@@ -85,10 +86,15 @@ def make_id(*parts: str) -> str:
     return f"{safe[: _MAX_ID_LENGTH - 9]}-{hashlib.sha256(plain.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
+def _stored(url: str | None) -> str | None:
+    """A URL without credentials; a path as it is."""
+    return redact(url) if url is not None and "://" in url else url
+
+
 def to_row(clip: Annotation, fetched: Fetched, *, rank: int | None = None, quota: int | None = None) -> DownloadRow:
     """The row of a clip that was fetched, or that could not be."""
     outcome = fetched.outcome
-    row = replace(spare_row(clip, quota=quota), rank=rank, url=fetched.url, attempts=outcome.attempts)
+    row = replace(spare_row(clip, quota=quota), rank=rank, url=_stored(fetched.url), attempts=outcome.attempts)
     # Later stages are keyed by the clip's content, not by where and when its file was written.
     if outcome.result is not None:
         return replace(

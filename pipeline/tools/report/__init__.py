@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from common.files import write_bytes
 from common.params import PARAMS
+from common.redact import redact, redact_params
 from pipeline import params
 from pipeline.records import manifests
 from pipeline.records.rows import SPLITS, ClassRow, ShardRow, SplitRow
@@ -66,11 +68,18 @@ def main() -> None:
         largest=_largest_classes(classes),
         measures=_measures(tables, {row.clip_id for row in shards}, settings.resample.fps),
         versions=[("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)],
-        params_yaml=PARAMS.read_text(encoding="utf-8"),
+        params_yaml=_shown_params(PARAMS.read_text(encoding="utf-8")),
     )
     data = page.encode()
     write_bytes(OUT, data)
     print(f"{OUT}: {len(data) / 1e6:.1f} MB, {len(classes):,} classes, {len(shards):,} clips")
+
+
+def _shown_params(text: str) -> str:
+    """The text of params.yaml without credentials; without its comments if a param had to be changed."""
+    values = yaml.safe_load(text)
+    shown = redact_params(values)
+    return redact(text) if shown == values else yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
 
 
 def make_environment() -> Environment:

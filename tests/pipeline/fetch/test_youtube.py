@@ -43,3 +43,19 @@ def test_section_over_the_size_limit_is_too_large(tmp_path, monkeypatch):
         with pytest.raises(ClipError, match="too_large"):
             youtube.download(section)
     assert not list((tmp_path / "raw").iterdir())
+
+
+@pytest.mark.parametrize("cookies", ["none", "not a cookie file"])
+def test_error_names_no_credentials(tmp_path, cookies):
+    cookie_file = tmp_path / "cookies-hunter2.txt"
+    if cookies != "none":
+        cookie_file.write_text(cookies)
+    options = {
+        "proxy": "http://user:hunter2@127.0.0.1:9",
+        "cookiefile": None if cookies == "none" else str(cookie_file),
+    }
+    section = youtube.Section("http://user:hunter2@127.0.0.1:9/a.mp4", 0.0, 1.0, str(tmp_path / "a"), 64, 2.0, options)
+    with pytest.raises(ClipError) as caught:
+        youtube.download(section)
+    assert "127.0.0.1:9/a.mp4" in caught.value.detail
+    assert "hunter2" not in repr(caught.value) + str(caught.value)
