@@ -66,7 +66,7 @@ def _open_stream(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]
         stream = _first_video_stream(container, file)
         for other in container.streams:
             if other.index != stream.index:
-                other.discard = Discard.all  # a broken sound track does not end the pictures
+                other.discard = Discard.all  # damage in another stream does not end the video
         stream.codec_context.thread_count = 1
         stream.codec_context.thread_type = "NONE"
         stream.codec_context.flags |= Flags.unaligned  # crop the left edge exactly, not to an aligned column

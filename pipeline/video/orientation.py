@@ -52,7 +52,7 @@ class Orientation:
 
 
 def rotation_of(frame: VideoFrame) -> int:
-    """Degrees counter-clockwise by which players turn the frame; 0 where FFmpeg cannot tell, for a matrix of zeros."""
+    """Degrees counter-clockwise by which players turn the frame; 0 for a matrix of zeros, which has no angle."""
     return frame.rotation if abs(frame.rotation) <= 360 else 0
 
 

@@ -21,11 +21,11 @@ from pipeline.video.container import BrokenOffError, demux_strictly
 #   rate          no timestamps: the n-th frame is shown at n / nominal frame rate (elementary streams)
 Clock = Literal["presentation", "order", "rate"]
 
-# Streams that have DTS only, for which FFmpeg makes up PTS in the order of decoding.
+# Streams that have DTS only, for which FFmpeg sets PTS in the order of decoding.
 _WITHOUT_PTS = frozenset({("asf", "h264"), ("asf", "hevc")})
 
-# Elementary streams for which FFmpeg makes up timestamps that are wrong: of MPEG-1 every frame but the first comes one
-# frame late; of Dirac, times are frame numbers. By container format and codec.
+# Elementary streams for which FFmpeg sets wrong timestamps: in MPEG-1 every frame but the first is one frame late; in
+# Dirac times are frame numbers. By container format and codec.
 _WITHOUT_TIMES = frozenset({("mpegvideo", "mpeg1video"), ("dirac", "dirac")})
 
 # Codecs in which each packet holds exactly one frame. Frames of other codecs are counted by decoding.
@@ -37,9 +37,9 @@ _ONE_FRAME_PER_PACKET = frozenset(
 )
 
 
-# A header may claim any frame rate and length. These bounds are far above real files: 2 million frames are 9 hours at
-# 60 frames per second.
-_MAX_PACKETS, _MAX_PACKETS_PER_S, _SPARE_PACKETS = 2_000_000, 1000, 100_000
+# A header may claim any frame rate and length. These bounds are above real files: 3 million frames are a day at 30 frames
+# per second, and take 0.5 GB of memory.
+_MAX_PACKETS, _MAX_PACKETS_PER_S, _SPARE_PACKETS = 3_000_000, 1000, 100_000
 
 
 class PacketInfo(NamedTuple):
