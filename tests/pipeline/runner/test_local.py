@@ -49,6 +49,8 @@ def execute(instruction: Instruction, offset: int) -> Reply:
         time.sleep(instruction.value / 1000)
     if instruction.action == "fail":
         raise ClipError(Failure.DECODE_ERROR, "broken\n  here")
+    if instruction.action == "fail in its own way":
+        raise BrokenAtError(instruction.value)
     if instruction.action == "bug":
         raise ZeroDivisionError("oops")
     if instruction.action == "write":
