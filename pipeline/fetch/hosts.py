@@ -20,7 +20,7 @@ from common.files import write_bytes, write_json
 from common.paths import RAW
 from pipeline.fetch.disk import Disk
 from pipeline.fetch.headers import parse_count
-from pipeline.fetch.http import LIBRARY_ERRORS, NotModified, RemoteFile, RetryPolicy
+from pipeline.fetch.http import LIBRARY_ERRORS, TAIL, NotModified, RemoteFile, RetryPolicy
 from pipeline.fetch.partial import PartialFile
 from pipeline.fetch.site import Site
 from pipeline.records.failures import TRANSIENT, ClipError, Failure
@@ -83,8 +83,8 @@ class Hosts:
         return f"{self.mirror.rstrip('/')}/{site.mirror_folder}/{url.removeprefix(site.prefix)}"
 
     @contextmanager
-    def open(self, url: str, *, position: int = 0, version: str | None = None) -> Iterator[Stream]:
-        """Open a file at byte `position`; `version` is that of the bytes before it.
+    def open(self, url: str, *, position: int = 0, version: str | None = None, tail: bytes = b"") -> Iterator[Stream]:
+        """Open a file at byte `position`; `version` is that of the bytes before it, of which `tail` are the last.
 
         Raises:
             WorkError: it is not in the mirror, or the mirror cannot be reached.
@@ -95,7 +95,7 @@ class Hosts:
         if _is_web(address):
             with (
                 self._session(url) as session,
-                RemoteFile(address, self.retry, session, position=position, version=version) as remote,
+                RemoteFile(address, self.retry, session, position=position, tail=tail, version=version) as remote,
             ):
                 file = io.BufferedReader(remote, 1 << 18)
                 file.peek(1)  # waits for the response, which has version and size
@@ -209,7 +209,8 @@ class Hosts:
         if partial.whole:
             return
         name = partial.target.name
-        with self.open(url, position=partial.position, version=partial.version) as stream:
+        tail = partial.tail(TAIL)
+        with self.open(url, position=partial.position, version=partial.version, tail=tail) as stream:
             self.disk.check((stream.size or 0) - partial.position, name)
             bar = tqdm(
                 desc=name,

@@ -38,6 +38,7 @@ LIBRARY_ERRORS = (
     ArithmeticError,
     LookupError,
 )
+TAIL = 1024  # bytes before the position of a resumed read that are requested again and compared
 _USER_AGENT = "semi-supervised-meta-learning (dataset pipeline)"
 
 
@@ -98,6 +99,7 @@ class RemoteFile(io.RawIOBase):
         policy: retries and rate.
         session: of `RetryPolicy.open_session`, for certificates and connection reuse; a new one by default.
         position: first byte to read.
+        tail: the last `TAIL` or fewer bytes before `position`; the hosted file must have the same there.
         version: of the bytes before `position`; the rest must have the same.
         if_not_version: send the body only if the hosted file has another version.
 
@@ -115,12 +117,13 @@ class RemoteFile(io.RawIOBase):
         session: requests.Session | None = None,
         *,
         position: int = 0,
+        tail: bytes = b"",
         version: str | None = None,
         if_not_version: str | None = None,
     ) -> None:
         super().__init__()
         self.url, self._policy, self._session = url, policy, session or policy.open_session()
-        self._position, self._failures = position, 0
+        self._position, self._tail, self._failures = position, tail, 0
         self._gained = 0  # bytes since the number of failures was last set to 0
         self.size: int | None = None  # bytes of the whole file, once known
         self.version = version  # strong ETag or Last-Modified
@@ -153,6 +156,7 @@ class RemoteFile(io.RawIOBase):
                 continue
             if data:
                 self._position += len(data)
+                self._tail = (self._tail + data[-TAIL:])[-TAIL:]
                 self._count_gain(len(data))
                 buffer[: len(data)] = data
                 self._policy.rate_limit.acquire(len(data), self._policy.sleep)
@@ -214,8 +218,9 @@ class RemoteFile(io.RawIOBase):
 
     def _headers(self) -> dict[str, str]:
         headers = {"User-Agent": _USER_AGENT, "Accept-Encoding": "identity"}
-        if self._position:
-            headers["Range"] = f"bytes={self._position}-"
+        begin = self._position - len(self._tail)
+        if begin:
+            headers["Range"] = f"bytes={begin}-"
             if self.version is not None:
                 headers["If-Range"] = self.version
         if self._if_not_version is not None:
@@ -246,12 +251,21 @@ class RemoteFile(io.RawIOBase):
             raise ClipError(Failure.CHECKSUM_MISMATCH, f"{self.url} has changed since its first bytes were read")
         self.version, self.size = version or self.version, total if total is not None else self.size
         self._end = end if end is not None else self.size
-        skip = self._position - begin
-        while skip:
-            skipped = len(response.raw.read1(min(skip, 1 << 18)))
+        self._skip(response, self._position - begin)
+
+    def _skip(self, response: requests.Response, count: int) -> None:
+        """Skip `count` bytes of a body, of which the last ones must be those before the current position."""
+        last = b""
+        while count:
+            skipped = response.raw.read1(min(count, 1 << 18))
             if not skipped:
                 raise urllib3.exceptions.ProtocolError(f"the body ended before byte {self._position:,}")
-            skip -= skipped
+            last = (last + skipped)[-TAIL:]
+            count -= len(skipped)
+        if not last.endswith(self._tail):
+            raise ClipError(
+                Failure.CHECKSUM_MISMATCH, f"{self.url} has changed: its bytes before {self._position:,} are others now"
+            )
 
     def _requested_range(self, text: str, length: int | None) -> tuple[int, int, int | None]:
         """Begin, end and total of a Content-Range.
@@ -263,11 +277,12 @@ class RemoteFile(io.RawIOBase):
         if parsed is None:
             raise _BadAnswer(Failure.CONNECTION, f"partial response without a valid Content-Range: {text[:80]!r}")
         begin, end, total = parsed
-        if begin != self._position or length not in (None, end - begin):
+        requested = self._position - len(self._tail)
+        if begin != requested or length not in (None, end - begin):
             size = "of unknown length" if length is None else f"of {length:,} bytes"
             raise _BadAnswer(
                 Failure.CHECKSUM_MISMATCH,
-                f"the rest from byte {self._position:,} was requested; the response, {size}, has Content-Range {text!r}",
+                f"the rest from byte {requested:,} was requested; the response, {size}, has Content-Range {text!r}",
             )
         if total is None and self.size is None:
             raise _BadAnswer(Failure.CONNECTION, f"partial response of a file of unknown size: Content-Range {text!r}")

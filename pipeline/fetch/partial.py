@@ -38,6 +38,14 @@ class PartialFile:
         except (OSError, ValueError, KeyError, TypeError):
             pass  # no note, or a damaged one: start at byte 0
 
+    def tail(self, size: int) -> bytes:
+        """The last `size` bytes, or all if there are fewer; b"" if none count."""
+        if not self.position:
+            return b""
+        with self._path.open("rb") as file:
+            file.seek(max(0, self.position - size))
+            return file.read(size)
+
     @property
     def whole(self) -> bool:
         """Whether all bytes were received before; False as well if the host gives no size."""

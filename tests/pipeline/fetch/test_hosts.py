@@ -91,6 +91,16 @@ def test_file_that_changed_between_two_runs_is_fetched_anew(host, target):
     assert hosts(host).download(URL, target).read_bytes() == DATA[::-1]
 
 
+def test_bytes_that_a_power_cut_damaged_are_fetched_anew(host, target):
+    break_off(host, target, after=300_000)
+    partial = target.with_name(".resume-a.zip")
+    size = partial.stat().st_size
+    with partial.open("r+b") as file:
+        file.truncate(size - 500)
+        file.truncate(size)
+    assert hosts(host).download(URL, target).read_bytes() == DATA
+
+
 def test_bytes_without_a_version_are_fetched_anew(host, target):
     host.etags = False
     break_off(host, target, after=300_000)
