@@ -123,6 +123,7 @@ class RemoteFile(io.RawIOBase):
     ) -> None:
         super().__init__()
         self.url, self._policy, self._session = url, policy, session or policy.open_session()
+        self._owns_session = session is None
         self._position, self._tail, self._failures = position, tail, 0
         self._gained = 0  # bytes since the number of failures was last set to 0
         self.size: int | None = None  # bytes of the whole file, once known
@@ -170,6 +171,8 @@ class RemoteFile(io.RawIOBase):
     def close(self) -> None:
         """Close the connection."""
         self._disconnect()
+        if self._owns_session:
+            self._session.close()
         super().close()
 
     def _read(self, limit: int) -> bytes:
