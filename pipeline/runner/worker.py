@@ -165,7 +165,8 @@ def _serve(pipe: Connection, job: Job[Any, Any, Any], folder: Path | None) -> No
         try:
             result = job.work(row, job.settings)
         except ClipError as error:
-            result = ClipError(error.code, error.detail)  # subclasses may take other arguments, and then cannot be pickled
+            # Not `error` itself: a subclass with other arguments than ClipError's cannot be unpickled.
+            result = ClipError(error.code, error.detail)
         except Exception as error:  # noqa: BLE001 (a bug or a full disk: raised again in the parent)
             result = _for_parent(error, row)
         try:
