@@ -44,7 +44,10 @@ def closure(file: Path) -> set[Path]:
         if current in found:
             continue
         found.add(current)
-        for name in imported_names(current):
+        imported = set(imported_names(current))
+        if "pkgutil" in imported:  # a package that imports all modules of its folder
+            waiting += [*current.parent.glob("*.py"), *current.parent.glob("*/__init__.py")]
+        for name in imported:
             parts = name.split(".")
             names = (".".join(parts[:count]) for count in range(1, len(parts) + 1))
             waiting += filter(None, map(file_of, names))

@@ -3,7 +3,6 @@
 import re
 import subprocess
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -13,15 +12,16 @@ from tests.conftest import REPO
 
 
 @pytest.fixture
-def blocks(monkeypatch) -> list[str]:
-    """The Python blocks of the section, the first of which becomes the module `pipeline.sources.hands`."""
+def blocks(monkeypatch, tmp_path_factory):
+    """The Python blocks of the section; the first is on disk as the module `pipeline.sources.hands`, and is discovered."""
     section = (REPO / "CONTRIBUTING.md").read_text().partition("## Add a dataset")[2].partition("\n## ")[0]
     blocks = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
-    module = types.ModuleType("pipeline.sources.hands")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    exec(blocks[0], module.__dict__)
-    monkeypatch.setitem(sources.SPECS, module.SPEC.kind, module.SPEC)
-    return blocks
+    folder = tmp_path_factory.mktemp("sources")
+    (folder / "hands.py").write_text(blocks[0])
+    monkeypatch.setattr(sources, "__path__", [*sources.__path__, str(folder)])
+    monkeypatch.setattr(sources, "SPECS", sources.discover())
+    yield blocks
+    sys.modules.pop("pipeline.sources.hands", None)
 
 
 def test_example_source_passes_its_own_test_and_goes_through_the_later_stages(blocks, project):

@@ -1,8 +1,10 @@
-"""The datasets, each in a module or folder of its own that declares a `SourceSpec`.
+"""The datasets, each in a module or folder of its own that declares a `SourceSpec` named `SPEC`.
 
-A new dataset is a new module and its line in `SPECS`.
+A new dataset is a new module here: it is found by its place.
 """
 
+import importlib
+import pkgutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,18 +12,19 @@ from common.errors import ParamError
 from common.params import build
 from pipeline.params import PipelineParams
 from pipeline.records.facts import SourceFacts
-from pipeline.sources import folder, kinetics400, minikinetics200, tinyvirat
 from pipeline.sources.spec import Entry, Source, SourceSpec
 
-SPECS: dict[str, SourceSpec[Any]] = {
-    spec.kind: spec
-    for spec in (
-        kinetics400.SPEC,
-        minikinetics200.SPEC,
-        tinyvirat.SPEC,
-        folder.SPEC,
-    )
-}
+_SHARED = {"clips", "context", "probe", "spec"}  # modules of this folder that are no dataset
+
+
+def discover() -> dict[str, SourceSpec[Any]]:
+    """The spec of every dataset module in this folder, by kind."""
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.name not in _SHARED)
+    specs: list[SourceSpec[Any]] = [importlib.import_module(f"{__name__}.{name}").SPEC for name in names]
+    return {spec.kind: spec for spec in specs}
+
+
+SPECS = discover()
 
 
 def parse(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Entry]:

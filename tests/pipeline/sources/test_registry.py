@@ -38,6 +38,10 @@ def test_facts_load_no_transport_and_no_decoder():
     assert not {"requests", "urllib3", "fsspec", "yt_dlp", "av", "cv2"} & set(result.stdout.split())
 
 
+def test_every_dataset_module_is_discovered():
+    assert list(sources.SPECS) == ["folder", "kinetics400", "minikinetics200", "tinyvirat"]
+
+
 @pytest.mark.parametrize("kind", sources.SPECS)
 def test_kind_of_an_entry_is_that_of_its_spec(kind):
     hint = get_type_hints(sources.SPECS[kind].entry)["kind"]
@@ -50,7 +54,10 @@ def test_kind_of_an_entry_is_that_of_its_spec(kind):
     [
         ({}, "sources is empty"),
         ({"a b": {"kind": "kinetics400"}}, r"sources\.a b: a source's name is made of letters, digits and `_`"),
-        ({"a": {"kind": "ucf101"}}, r"sources\.a\.kind is 'ucf101': must be one of kinetics400, minikinetics200, tiny"),
+        (
+            {"a": {"kind": "ucf101"}},
+            r"sources\.a\.kind is 'ucf101': must be one of folder, kinetics400, minikinetics200, tiny",
+        ),
         ({"a": {}}, r"sources\.a\.kind is None: must be one of"),
         ({"a": {"kind": "tinyvirat", "verzion": 1}}, r"sources\.a\.verzion is unknown: did you mean version\?"),
         ({"a": {"kind": "tinyvirat", "version": 3}}, r"sources\.a\.version is 3: must be one of 1, 2"),
