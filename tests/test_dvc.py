@@ -86,7 +86,7 @@ def test_every_command_line_stage_is_a_stage_of_dvc():
 
 
 def test_only_the_command_lines_and_the_sources_import_by_name():
-    """Imports by a computed name are invisible to the import closure."""
+    """Imports by a computed name are invisible to the import closure, which adds the modules of `pipeline.sources` itself."""
     by_name = {
         str(file.relative_to(REPO))
         for file in files(*PACKAGES)
