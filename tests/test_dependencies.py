@@ -17,7 +17,7 @@ PYPROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())
 LOCK = [line for line in (REPO / "requirements.txt").read_text().splitlines() if line]
 OWN = {*PACKAGES, "benchmarks", "tests"}
 # Imported by a dependency, not by this code: which one.
-INDIRECT = {"torchvision": "timm", "yt-dlp-ejs": "yt-dlp"}
+INDIRECT = {"aiohttp": "fsspec", "torchvision": "timm", "yt-dlp-ejs": "yt-dlp"}
 # Compared with in benchmarks where the user has installed them.
 OPTIONAL = {"decord", "torchcodec"}
 
