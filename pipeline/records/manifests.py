@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from common import written
 from common.errors import WorkError
-from common.files import replacing, sweep
+from common.files import sweep, write_bytes
 from common.paths import MANIFESTS
 from pipeline.records.rows import ClipRow
 from pipeline.records.schema import Record, list_fields, schema
@@ -34,9 +35,19 @@ def read(kind: type[R]) -> list[R]:
     """The rows of a manifest, in its order.
 
     Raises:
-        WorkError: it is missing, is not parquet, or does not hold rows of this type.
+        WorkError: it is missing, has changed since it was written, is not parquet, or does not hold rows of this type.
     """
     return _rows(kind, _read_table(kind))
+
+
+def damage(kind: type[Record]) -> str | None:
+    """Why the manifest cannot be used; None if it can, or does not exist."""
+    try:
+        if exists(kind):
+            _read_table(kind)
+    except WorkError as error:
+        return str(error)
+    return None
 
 
 def find(kind: type[C], clip_id: str) -> C | None:
@@ -49,11 +60,14 @@ def write(kind: type[R], rows: Iterable[R]) -> None:
     """Write a manifest atomically: sorted, typed by its schema, the same bytes for the same rows."""
     ordered = sorted(rows, key=attrgetter(kind.SORTED_BY))
     columns = [pa.array(map(attrgetter(field.name), ordered), field.type) for field in schema(kind)]
+    file = pa.BufferOutputStream()
+    # Parquet files hold no time or path; the row group size is given, because a new default would change the bytes.
+    pq.write_table(pa.table(columns, schema=schema(kind)), file, compression="zstd", row_group_size=65536)
+    content = file.getvalue().to_pybytes()
     sweep(MANIFESTS)
-    with replacing(path_of(kind)) as temporary:
-        # Parquet files hold no time or path; the row group size is given, because a new default would change the bytes.
-        table = pa.table(columns, schema=schema(kind))
-        pq.write_table(table, temporary, compression="zstd", row_group_size=65536)
+    _check_not_a_folder(path_of(kind))
+    written.record(path_of(kind), content)
+    write_bytes(path_of(kind), content)
 
 
 def count_failures(rows: Iterable[ClipRow]) -> dict[str, int]:
@@ -64,28 +78,43 @@ def count_failures(rows: Iterable[ClipRow]) -> dict[str, int]:
 
 def _read_table(kind: type[Record]) -> pa.Table:
     path, expected = path_of(kind), schema(kind)
+    _check_not_a_folder(path)
     try:
-        table = pq.read_table(path)
+        content = path.read_bytes()
     except FileNotFoundError:
         raise WorkError(f"{path} is missing: run `dvc repro`, which writes it") from None
-    except (pa.ArrowInvalid, pa.ArrowIOError) as error:
-        raise WorkError(f"{path} cannot be read ({error}): delete it and run `dvc repro`") from None
+    if written.has_changed(path, content):
+        raise WorkError(f"{path} has changed since it was written: delete it and run `dvc repro`")
+    try:
+        # `pq.read_table` of a buffer leaves a thread that may abort the process at its end.
+        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise WorkError(
+            f"{path} cannot be read ({' '.join(str(error).split())}): delete it and run `dvc repro`"
+        ) from None
     if table.schema.names != expected.names:
         odd = sorted(set(table.schema.names) ^ set(expected.names)) or ["their order"]
         raise WorkError(f"{path} has other columns than this version writes ({', '.join(odd)}): run `dvc repro -f`")
+    if table.schema.types != expected.types:
+        raise WorkError(f"{path} has columns of other types than this version writes: run `dvc repro -f`")
     return table
+
+
+def _check_not_a_folder(path: Path) -> None:
+    if path.is_dir():
+        raise WorkError(f"{path} is a folder: delete it and run `dvc repro`")
 
 
 def _rows(kind: type[R], table: pa.Table) -> list[R]:
     tuples = list_fields(kind)
     found: list[R] = []
     values: dict[str, Any]
-    for values in table.to_pylist():
-        for name in tuples:
-            if values[name] is not None:
-                values[name] = tuple(values[name])
-        try:
+    try:
+        for values in table.to_pylist():
+            for name in tuples:
+                if values[name] is not None:
+                    values[name] = tuple(values[name])
             found.append(kind(**values))
-        except ValueError as error:
-            raise WorkError(f"{path_of(kind)} is damaged ({error}): run `dvc repro -f`") from None
+    except (ValueError, pa.ArrowException) as error:
+        raise WorkError(f"{path_of(kind)} is damaged ({error}): delete it and run `dvc repro`") from None
     return found

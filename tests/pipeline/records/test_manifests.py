@@ -125,6 +125,33 @@ def test_a_file_that_is_not_parquet_is_a_work_error(here):
         manifests.read(TrimRow)
 
 
+def test_manifest_that_has_changed_since_it_was_written_is_a_work_error(here):
+    manifests.write(TrimRow, [trim_row("a")])
+    table = pq.read_table("manifests/trim.parquet")
+    pq.write_table(table, "manifests/trim.parquet")  # valid, and not what the stage wrote
+    with pytest.raises(
+        WorkError, match=r"trim\.parquet has changed since it was written: delete it and run `dvc repro`"
+    ):
+        manifests.read(TrimRow)
+    manifests.write(TrimRow, [trim_row("a")])
+    assert manifests.read(TrimRow) == [trim_row("a")]
+
+
+def test_folder_in_place_of_a_manifest_is_a_work_error(here):
+    Path("manifests/trim.parquet").mkdir(parents=True)
+    with pytest.raises(WorkError, match=r"trim\.parquet is a folder: delete it"):
+        manifests.read(TrimRow)
+    with pytest.raises(WorkError, match=r"trim\.parquet is a folder: delete it"):
+        manifests.write(TrimRow, [])
+
+
+def test_columns_of_another_type_are_a_work_error(here):
+    Path("manifests").mkdir()
+    pq.write_table(pa.table({name: pa.array(["x"]) for name in schema(TrimRow).names}), "manifests/trim.parquet")
+    with pytest.raises(WorkError, match=r"trim\.parquet has columns of other types"):
+        manifests.read(TrimRow)
+
+
 def test_columns_of_another_version_are_named(here):
     Path("manifests").mkdir()
     table = pa.table({name: pa.array([], pa.string()) for name in schema(TrimRow).names[1:]} | {"odd": []})
@@ -142,6 +169,7 @@ def test_an_ok_row_without_its_result_is_rejected_in_code_and_in_a_file(here):
         table.schema.get_field_index("path"), table.schema.field("path"), pa.array([None], "string")
     )
     pq.write_table(emptied, "manifests/trim.parquet")
+    Path("data/ledgers/trim.sha256").unlink()
     with pytest.raises(WorkError, match=r"trim\.parquet is damaged \(a is ok and has no path\)"):
         manifests.read(TrimRow)
 
