@@ -1,4 +1,4 @@
-"""The ledger: every line survives a kill and is read back typed; an older format is dropped, damage is an error."""
+"""The ledger: every line survives a kill and is read back typed; intact lines of a damaged ledger are kept."""
 
 import os
 import signal
@@ -72,12 +72,80 @@ def test_a_ledger_of_an_older_format_is_emptied(here):
         assert ledger.load()["a"].key == "key"
 
 
-def test_a_damaged_ledger_is_a_work_error_that_names_the_remedy(here):
+def test_lines_of_the_format_before_digests_are_kept(here):
+    path = Path("data/ledgers/test.sqlite")
+    path.parent.mkdir(parents=True)
+    with sqlite3.connect(path) as db:
+        db.execute(
+            "CREATE TABLE clips (clip_id TEXT PRIMARY KEY, key TEXT NOT NULL, error TEXT, error_detail TEXT, "
+            "attempts INTEGER NOT NULL, seconds REAL NOT NULL, result TEXT)"
+        )
+        db.execute("""INSERT INTO clips VALUES ('a', 'key', NULL, NULL, 1, 2, '{"path": "a.jpg", "numbers": [1]}')""")
+        db.execute("PRAGMA user_version=2")
+    db.close()
+    for _ in range(2):
+        with Ledger("test", Made) as ledger:
+            assert ledger.load() == {"a": Outcome("key", Made("a.jpg", (1,)), seconds=2.0)}
+
+
+def write_lines(count):
+    """Write a ledger of `count` lines; returns its path."""
+    with Ledger("test", Made) as ledger:
+        for number in range(count):
+            ledger[f"clip{number:03d}"] = Outcome("key", Made(f"{number}.jpg", tuple(range(100))))
+    return Path("data/ledgers/test.sqlite")
+
+
+def test_file_that_is_no_ledger_is_set_aside_with_one_line(here, capsys):
     path = Path("data/ledgers/test.sqlite")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"garbage" * 1000)
-    with pytest.raises(WorkError, match=r"test\.sqlite is damaged .*delete it"), Ledger("test", Made):
+    with Ledger("test", Made) as ledger:
+        assert ledger.load() == {}
+        ledger["a"] = Outcome("key", Made("a.jpg"))
+    with Ledger("test", Made) as ledger:
+        assert list(ledger.load()) == ["a"]
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("data/ledgers/test.sqlite is damaged (file is not a database): 0 clips are kept")
+    assert Path("data/ledgers/test.sqlite.damaged").read_bytes() == b"garbage" * 1000
+
+
+def test_lines_around_a_damaged_page_are_kept(here, capsys):
+    path = write_lines(200)
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2 // 4096 * 4096
+    data[middle : middle + 4096] = bytes(4096)
+    path.write_bytes(data)
+    with Ledger("test", Made) as ledger:
+        kept = ledger.load()
+    assert 100 < len(kept) < 200
+    assert f"{len(kept)} clips are kept" in capsys.readouterr().out
+    assert all(outcome.result.path == f"{int(clip_id[4:])}.jpg" for clip_id, outcome in kept.items())
+
+
+def test_line_with_a_flipped_bit_is_left_out(here):
+    path = write_lines(20)
+    data = bytearray(path.read_bytes())
+    data[data.index(b'"7.jpg"') + 1] ^= 1
+    path.write_bytes(data)
+    with Ledger("test", Made) as ledger:
+        assert sorted(ledger.load()) == sorted(f"clip{number:03d}" for number in range(20) if number != 7)
+
+
+def test_folder_in_place_of_a_ledger_is_a_work_error(here):
+    Path("data/ledgers/test.sqlite").mkdir(parents=True)
+    with pytest.raises(WorkError, match=r"test\.sqlite is a folder: delete it"), Ledger("test", Made):
         pass
+
+
+def test_ledger_that_another_process_holds_is_not_taken_for_damage(here):
+    path = write_lines(1)
+    with sqlite3.connect(path, isolation_level=None) as other, Ledger("test", Made) as ledger:
+        other.execute("BEGIN IMMEDIATE")
+        ledger._db.execute("PRAGMA busy_timeout=1")
+        with pytest.raises(WorkError, match=r"database is locked: another process uses it"):
+            ledger["a"] = Outcome("key", Made("a.jpg"))
+    other.close()
 
 
 def test_every_line_written_before_kill_9_is_kept(here):
