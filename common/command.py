@@ -2,12 +2,15 @@
 
 import argparse
 import ast
+import contextlib
 import errno
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from common import signals
 from common.errors import ParamError, WorkError
 from common.redact import redact
 
@@ -17,24 +20,36 @@ DONE, FAILED, USAGE = 0, 1, 2
 def run(main: Callable[[], None]) -> int:
     """Call `main` and return the exit code: 0 done, 1 the work could not be done, 2 wrong usage or params.
 
-    Bad data, a bad param, an operating system error and Ctrl-C print one line to stderr; other exceptions are bugs and
-    pass through.
+    Bad data, a bad param, an operating system error, Ctrl-C, SIGTERM and SIGHUP print one line to stderr; the two signals
+    have the exit codes 143 and 129. Other exceptions are bugs and pass through.
     """
+    try:
+        with signals.raised():
+            return _run(main)
+    except KeyboardInterrupt as error:  # a signal while another error was handled
+        return _interrupted(error)
+
+
+def _run(main: Callable[[], None]) -> int:
     try:
         main()
         sys.stdout.flush()
+    except KeyboardInterrupt as error:
+        return _interrupted(error)
     except ParamError as error:
         return _fail(USAGE, str(error))
     except WorkError as error:
         return _fail(FAILED, str(error))
-    except KeyboardInterrupt:
-        return _fail(FAILED, "interrupted; finished work is kept, run the same command to continue")
     except BrokenPipeError:
-        # The reader (`| head`) closed the pipe: without this, Python prints another error when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return FAILED
     except OSError as error:
         return _fail(FAILED, _describe(error))
+    except Exception:
+        stopped = signals.received()
+        if stopped is None:
+            raise
+        return _interrupted(stopped)  # extension modules turn an interrupted import into an ImportError
     return DONE
 
 
@@ -59,10 +74,26 @@ def summary(module: Path) -> str:
     return docstring.partition("\n")[0].removeprefix(f"{module.name}: ").removesuffix(".")
 
 
+def _interrupted(error: KeyboardInterrupt) -> int:
+    stopped = error if isinstance(error, signals.Stopped) else signals.Stopped(signal.SIGINT)
+    return _fail(stopped.code, stopped.message)
+
+
 def _fail(code: int, message: str) -> int:
     message = redact(message)
-    print(f"\nerror: {message}" if sys.stderr.isatty() else f"error: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # a terminal that was closed
+        print(f"\nerror: {message}" if sys.stderr.isatty() else f"error: {message}", file=sys.stderr, flush=True)
+    signals.printed()
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _discard_output()
     return code
+
+
+def _discard_output() -> None:
+    """Lead stdout to nowhere when its reader (`| head`) has closed the pipe: Python flushes it again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _describe(error: OSError) -> str:

@@ -1,8 +1,16 @@
 """`python -m pipeline STAGE`: the data stages and the tools to inspect them, one command each."""
 
+from common import lifetime, signals
+
+if __name__ == "__main__":  # before the imports below, which take most of the start
+    signals.exit_at_once()
+    lifetime.end_with_dvc()
+
 import argparse
+import functools
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from common import command
@@ -35,13 +43,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main() -> None:
-    """Run `main` of the module that the command line names; only this module is imported, so that `--help` is fast."""
+def load() -> Callable[[], None]:
+    """`main` of the module that the command line names; only this module is imported, so that `--help` is fast."""
     arguments = vars(parser().parse_args())
     name = arguments.pop("command")
     package = "pipeline.tools" if name in TOOLS else "pipeline"
-    importlib.import_module(f"{package}.{name}").main(**arguments)
+    return functools.partial(importlib.import_module(f"{package}.{name}").main, **arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    sys.exit(command.run(load()))

@@ -1,8 +1,16 @@
 """`python -m training STAGE`: the training stages, one command each."""
 
+from common import lifetime, signals
+
+if __name__ == "__main__":  # before the imports below, which take most of the start
+    signals.exit_at_once()
+    lifetime.end_with_dvc()
+
 import argparse
+import functools
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from common import command
@@ -40,17 +48,22 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main() -> None:
-    """Run the stage that the command line names; torch is imported only now, so `--help` is instant."""
+def load() -> Callable[[], None]:
+    """The stage or tool that the command line names; torch is imported only now, so `--help` is instant."""
     arguments = parser().parse_args()
     if arguments.stage == "export-latents":
         from training.tools import latents
 
-        latents.run(arguments)
-    else:
-        folder = "training.tools" if arguments.stage in TOOLS else "training"
-        importlib.import_module(f"{folder}.{arguments.stage}").main()
+        return functools.partial(latents.run, arguments)
+    folder = "training.tools" if arguments.stage in TOOLS else "training"
+    stage: Callable[[], None] = importlib.import_module(f"{folder}.{arguments.stage}").main
+    return stage
+
+
+def main() -> None:
+    """Run the stage or tool that the command line names."""
+    load()()
 
 
 if __name__ == "__main__":
-    sys.exit(command.run(main))
+    sys.exit(command.run(load()))

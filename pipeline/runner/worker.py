@@ -5,16 +5,16 @@ import errno
 import multiprocessing
 import os
 import signal
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from common import lifetime, signals
 from common.errors import WorkError
 from pipeline.records.failures import ClipError, Failure
 
@@ -24,6 +24,9 @@ Result = TypeVar("Result")
 
 # A fresh interpreter per worker: forking a process that holds decoder threads and SQLite handles is not safe.
 _CONTEXT = multiprocessing.get_context("spawn")
+_POLL_S = 0.5
+_MAX_STEP_S = 5.0  # between two looks at a task; more means that this process or the machine was stopped
+_STOP_S = 5.0  # for an idle worker to end
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ class Worker(Generic[Row, Settings, Result]):
     def submit(self, task: Task[Row]) -> None:
         """Send a task; the worker must be idle."""
         self.task, self._since = task, time.monotonic()
+        self._looked, self._used = self._since, 0.0
         with contextlib.suppress(BrokenPipeError):  # died while idle: `receive` finds the pipe closed
             self.pipe.send(task.row)
 
@@ -78,6 +82,8 @@ class Worker(Generic[Row, Settings, Result]):
         try:
             result, seconds = self.pipe.recv()
         except (EOFError, ConnectionResetError):
+            wait([self._process.sentinel], _STOP_S)  # for its own exit code
+            lifetime.kill_group(self._process.pid)  # its child processes
             self._process.join()
             death = _exit_text(self._process.exitcode)
             self._restart()
@@ -88,16 +94,26 @@ class Worker(Generic[Row, Settings, Result]):
 
     def wait(self) -> Answer[Row, Result]:
         """Block until the task is answered or its time is up."""
-        return self.receive() if self.pipe.poll(self._job.timeout_s) else self.abort()
+        while not self.pipe.poll(_POLL_S):
+            if self.is_overdue():
+                return self.abort()
+        return self.receive()
 
     def is_overdue(self) -> bool:
-        """Whether the task has exceeded its time."""
-        return time.monotonic() - self._since > self._job.timeout_s
+        """Whether the task has exceeded its time; to be called every second or so while it is not answered.
+
+        Time in which the worker or this process was stopped (Ctrl-Z, SIGSTOP, a machine that sleeps) does not count.
+        """
+        now = time.monotonic()
+        if not _is_stopped(self._process.pid):
+            self._used += min(now - self._looked, _MAX_STEP_S)
+        self._looked = now
+        return self._used > self._job.timeout_s and not self.pipe.poll()
 
     def abort(self) -> Answer[Row, Result]:
         """Kill the process and start a new one; the answer is `timeout`."""
         task = self._release()
-        self._process.kill()
+        lifetime.kill_group(self._process.pid)
         self._process.join()
         self._restart()
         return self._failure(task, ClipError(Failure.TIMEOUT, f"no result after {self._job.timeout_s:g} s"))
@@ -105,14 +121,18 @@ class Worker(Generic[Row, Settings, Result]):
     def stop(self) -> None:
         """End the process: by closing its pipe when idle, by SIGKILL when it holds a task (its writes are atomic)."""
         if self.task is not None:
-            self._process.kill()
+            lifetime.kill_group(self._process.pid)
         self.pipe.close()
-        self._process.join()
+        self._process.join(_STOP_S)
+        if self._process.is_alive():
+            lifetime.kill_group(self._process.pid)
+            self._process.join()
 
     def _start(self) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(theirs, self._job, self._folder), daemon=True)
-        with _sigint_deferred():
+        resource_tracker.ensure_running()  # its own start would reset the mask
+        with signals.deferred():
             self._process.start()
         theirs.close()
 
@@ -129,31 +149,18 @@ class Worker(Generic[Row, Settings, Result]):
         return Answer(task, error, time.monotonic() - self._since)
 
 
-@contextlib.contextmanager
-def _sigint_deferred() -> Iterator[None]:
-    """Defer SIGINT while a process is spawned: an interrupted spawn prints tracebacks.
-
-    The child inherits the mask, so Ctrl-C is handled by the parent alone. The mask alone is not enough for the parent:
-    the signal may be delivered to another thread (a progress bar's), and Python would raise it here all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    resource_tracker.ensure_running()  # its own start would reset the mask
-    received: list[int] = []
-    handler = signal.signal(signal.SIGINT, lambda number, _: received.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _is_stopped(process: int | None) -> bool:
+    """Whether a process is stopped by a signal; False where there is no /proc."""
     try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        signal.signal(signal.SIGINT, handler)
-    if received:
-        signal.raise_signal(signal.SIGINT)
+        status = Path(f"/proc/{process}/stat").read_bytes()
+    except OSError:
+        return False
+    return status.rpartition(b")")[2].split()[0] == b"T"
 
 
 def _serve(pipe: Connection, job: Job[Any, Any, Any], folder: Path | None) -> None:
     """The child's loop: receive a row, send back `(result or exception, seconds)`, until the pipe is closed."""
+    lifetime.end_with_parent()
     if folder is not None:
         os.chdir(folder)
     while True:

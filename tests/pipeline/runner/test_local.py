@@ -3,6 +3,8 @@
 import ctypes
 import os
 import signal
+import subprocess
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,9 @@ from common.errors import WorkError
 from pipeline import runner
 from pipeline.records.failures import ClipError, Failure
 from pipeline.runner import Job, Task
+from pipeline.runner.worker import Worker, _is_stopped
+from tests.conftest import REPO
+from tests.reliability.runs import Descendants, needs_proc, wait_for
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,11 @@ def execute(instruction: Instruction, offset: int) -> Reply:
     if instruction.action == "exit":
         os._exit(instruction.value)
     if instruction.action == "hang":
+        time.sleep(600)
+    if instruction.action in ("start and hang", "start and compute"):
+        subprocess.Popen(["sleep", "600"])
+        while instruction.action == "start and compute":
+            pass
         time.sleep(600)
     if instruction.action == "sleep":
         time.sleep(instruction.value / 1000)
@@ -142,3 +152,98 @@ def test_tasks_are_spread_over_the_workers():
 
 def test_no_tasks_start_no_worker():
     assert list(runner.run(Job(execute, 0, 30.0), [], workers=2)) == []
+
+
+# Its only task starts a process, and then sleeps, or computes without end.
+BUSY = """
+from pipeline import runner
+from tests.pipeline.runner.test_local import Instruction, execute
+if __name__ == "__main__":
+    list(runner.run(runner.Job(execute, 0, {timeout_s}), [runner.Task("clip", Instruction("{action}"))], workers=1))
+"""
+
+
+def start_busy(here, descendants, action="start and hang", timeout_s=600):
+    """A program whose worker has a child process of its own."""
+    (here / "busy.py").write_text(BUSY.format(action=action, timeout_s=timeout_s))
+    program = subprocess.Popen(
+        [sys.executable, "busy.py"],
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": str(REPO), **descendants.env},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert wait_for(lambda: any("sleep 600" in line for line in descendants.alive().values()))
+    return program
+
+
+@needs_proc
+@pytest.mark.parametrize("action", ["start and hang", "start and compute"])
+def test_worker_and_its_child_processes_end_with_a_killed_parent(here, action):
+    descendants = Descendants()
+    program = start_busy(here, descendants, action)
+    program.kill()
+    program.communicate()
+    descendants.assert_end()
+
+
+@needs_proc
+def test_child_processes_of_an_overdue_or_dead_worker_end(here):
+    descendants = Descendants()
+    program = start_busy(here, descendants, timeout_s=10)
+    assert program.communicate(timeout=60)[1] == ""
+    descendants.assert_end()
+    program = start_busy(here, descendants)
+    (worker,) = [process for process, line in descendants.alive().items() if "spawn_main" in line]
+    os.kill(worker, signal.SIGKILL)
+    assert program.communicate(timeout=60)[1] == ""
+    descendants.assert_end()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """`clock(s)` moves the clock of this process by so many seconds."""
+    ahead, monotonic = [0.0], time.monotonic
+    monkeypatch.setattr("pipeline.runner.worker.time.monotonic", lambda: monotonic() + sum(ahead))
+    return ahead.append
+
+
+@pytest.fixture
+def worker():
+    worker = Worker(Job(execute, 0, 60.0))
+    worker.submit(Task("clip", Instruction("sleep", 500)))
+    yield worker
+    worker.stop()
+
+
+@needs_proc
+def test_time_in_which_a_worker_was_stopped_does_not_count(worker, clock):
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    assert wait_for(lambda: _is_stopped(worker._process.pid))
+    for _ in range(30):
+        clock(4)
+        assert not worker.is_overdue()
+    os.kill(worker._process.pid, signal.SIGCONT)
+    assert worker.wait().result.value == 500
+
+
+def test_time_in_which_this_process_was_stopped_does_not_count(worker, clock):
+    clock(3600)  # as a stopped process finds it at its next look
+    assert not worker.is_overdue()
+    assert worker.wait().result.value == 500
+
+
+def test_answer_that_is_there_is_not_overdue(worker, clock):
+    assert worker.pipe.poll(60)
+    for _ in range(30):
+        clock(4)
+        assert not worker.is_overdue()
+
+
+@needs_proc
+def test_idle_worker_that_is_stopped_ends_with_the_run(monkeypatch):
+    monkeypatch.setattr("pipeline.runner.worker._STOP_S", 0.5)
+    worker = Worker(Job(execute, 0, 30.0))
+    os.kill(worker._process.pid, signal.SIGSTOP)
+    worker.stop()
+    assert not worker._process.is_alive()
