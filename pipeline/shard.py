@@ -4,7 +4,6 @@ Order, owner and times in the tars are fixed, so the same clips and params give 
 """
 
 import hashlib
-import json
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -18,6 +17,7 @@ from common.files import replacing, sweep, write_bytes
 from common.paths import SHARDS
 from pipeline import params, runner, sources
 from pipeline.composite import card
+from pipeline.composite.samples import class_member, description
 from pipeline.params import Shard as Settings
 from pipeline.records import manifests
 from pipeline.records.failures import ClipError
@@ -129,8 +129,8 @@ def write_shard(shard: Shard, settings: WriteSettings) -> Written:
                 clip = member.clip
                 # One member at a time, because a call sorts its members by suffix: the filmstrip comes first.
                 writer.write({"__key__": clip.clip_id, _image_suffix(clip): _read_filmstrip(clip, settings.store)})
-                writer.write({"__key__": clip.clip_id, "json": _description(member, settings.fps)})
-                writer.write({"__key__": clip.clip_id, "cls": str(clip.class_id).encode()})
+                writer.write({"__key__": clip.clip_id, "json": description(clip, member.split, settings.fps)})
+                writer.write({"__key__": clip.clip_id, "cls": class_member(clip.class_id)})
         with tarfile.open(temporary, "r:") as tar:
             places = {member.name: Place(member.offset_data, member.size) for member in tar}
         names = [f"{member.clip.clip_id}.{_image_suffix(member.clip)}" for member in shard.members]
@@ -184,23 +184,6 @@ def _read_filmstrip(clip: CompositeRow, store: str | None) -> bytes:
     if hashlib.sha256(data).hexdigest() != clip.sha256:
         raise WorkError(f"{path} of clip {clip.clip_id} has changed since resize wrote it: delete it, {remedy}")
     return data
-
-
-def _description(member: Member, fps: int) -> bytes:
-    clip = member.clip
-    description = {
-        "clip_id": clip.clip_id,
-        "source": clip.source,
-        "class_id": clip.class_id,
-        "class_name": clip.class_name,
-        "split": member.split,
-        "official_split": clip.official_split,
-        "labels": clip.labels,
-        "tinyvirat_labels": clip.tinyvirat_labels,
-        "valid_frames": clip.valid_frames,
-        "fps": fps,
-    }
-    return json.dumps(description, ensure_ascii=False).encode()
 
 
 def _shard_row(member: Member, path: str, place: Place) -> ShardRow:

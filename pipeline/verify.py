@@ -1,7 +1,10 @@
-"""verify: decode every sample of every shard, compare it with the manifests, and write metrics/dataset.json for DVC."""
+"""verify: decode every sample of every shard, compare it with the manifests, and write metrics/dataset.json for DVC.
 
+Every byte of a shard is checked: filmstrips by their digests, all others by what shard writes for the clips in the manifests.
+"""
+
+import dataclasses
 import hashlib
-import json
 import statistics
 import tarfile
 from collections import Counter
@@ -18,24 +21,30 @@ from common.errors import WorkError
 from common.files import sweep, write_json
 from common.paths import METRICS, SHARDS
 from pipeline import params, runner, sources
-from pipeline.composite import leaks
+from pipeline.composite import card, leaks, samples
 from pipeline.records import manifests
 from pipeline.records.failures import ClipError
-from pipeline.records.rows import SPLITS, CompositeRow, ShardRow, SplitRow
+from pipeline.records.rows import ROW_TYPES, SPLITS, CompositeRow, ShardRow, SplitRow
+from pipeline.runner.ledger import file_digest
 from pipeline.sample import digests
 from pipeline.video import filmstrip
 
 _TIMEOUT_S = 3600.0  # per shard
 _MAX_PRINTED = 20  # problems
+_IMAGES = ("jpg", "webp")
+_SHARED = tuple(  # columns of shards.parquet that are those of clips.parquet
+    sorted({f.name for f in dataclasses.fields(ShardRow)} & {f.name for f in dataclasses.fields(CompositeRow)})
+)
 _BLACK = 20  # grey levels; no pixel of a black clip is brighter
 
 
 @dataclass(frozen=True)
 class Shard:
-    """A tar to check: its path, and the rows of its clips in the order of their offsets."""
+    """A tar to check: its path, the rows of its clips in the order of their offsets, and their `.json` members."""
 
     path: str
     rows: tuple[ShardRow, ...]
+    descriptions: tuple[bytes, ...]
 
 
 @dataclass(frozen=True)
@@ -48,9 +57,10 @@ class FilmstripShape:
 
 @dataclass
 class ShardReport:
-    """Problems of a shard, one line each; numbers of black and frozen clips; fingerprints by split and clip_id."""
+    """Problems of shards, one line each; their digests; numbers of black and frozen clips; fingerprints by split and clip_id."""
 
     problems: list[str] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
     black: int = 0
     frozen: int = 0
     fingerprints: dict[str, dict[str, bytes]] = field(default_factory=dict)
@@ -58,6 +68,7 @@ class ShardReport:
     def add(self, other: "ShardReport") -> None:
         """Add the content of another report to this one."""
         self.problems += other.problems
+        self.digests |= other.digests
         self.black += other.black
         self.frozen += other.frozen
         for split, fingerprints in other.fingerprints.items():
@@ -73,11 +84,13 @@ def main() -> None:
     settings = params.load()
     rows = manifests.read(ShardRow)
     clips = manifests.read(CompositeRow)
+    splits = manifests.read(SplitRow)
     facts = sources.facts(settings.sources)
     youtube = {name for name, source in facts.items() if source.youtube_videos}
-    shards = [Shard(path, tuple(inside)) for path, inside in _by_shard(rows).items()]
+    shards = _by_shard(rows, {clip.clip_id: clip for clip in clips}, settings.resample.fps)
 
-    report = ShardReport(_check_manifests(rows, clips, manifests.read(SplitRow)))
+    report = ShardReport([damage for kind in ROW_TYPES if (damage := manifests.damage(kind)) is not None])
+    report.problems += _check_manifests(rows, clips, splits)
     videos = {clip.clip_id: clip.video_id for clip in clips if clip.source in youtube}
     report.problems += leaks.find_leaks(
         leaks.Identity(row.clip_id, row.split, row.sha256, videos.get(row.clip_id)) for row in rows
@@ -86,6 +99,7 @@ def main() -> None:
     report.add(_check_all(shards, shape, settings.engine.workers))
     unknown = {path.as_posix() for path in SHARDS.glob("*.tar")} - {shard.path for shard in shards}
     report.problems += [f"{path}: not in shards.parquet" for path in sorted(unknown)]
+    report.problems += _check_card(card.render(rows, report.digests, facts, settings))
     similar = leaks.near_duplicates(report.fingerprints)
     sweep(METRICS)
     write_json(METRICS / "dataset.json", _metrics(rows, clips, report, similar.count))
@@ -105,8 +119,10 @@ def main() -> None:
 def check_shard(shard: Shard, shape: FilmstripShape) -> ShardReport:
     """Compare the members of a tar with the rows of its clips."""
     expected = {row.clip_id: row for row in shard.rows}
-    found: list[str] = []
+    descriptions = dict(zip(expected, shard.descriptions, strict=False))
+    found: list[tuple[str, str]] = []
     report = ShardReport()
+    size, layout = 0, hashlib.sha256()
     try:
         with tarfile.open(shard.path, "r:") as tar:
             for member in tar:
@@ -116,28 +132,53 @@ def check_shard(shard: Shard, shape: FilmstripShape) -> ShardReport:
                 row = expected.get(clip_id)
                 if row is None:
                     report.problems.append(f"{shard.path}: {member.name} is not in shards.parquet")
-                elif suffix in ("jpg", "webp"):
-                    found.append(clip_id)
+                elif suffix in _IMAGES:
                     try:
                         _describe(row, _decode(row, data, member.offset_data, shape), report)
                     except ValueError as error:
                         report.problems.append(f"{shard.path}: {clip_id}: {error}")
-                elif not _agrees(row, suffix, data):
-                    report.problems.append(f"{shard.path}: {member.name} contradicts shards.parquet")
-    except (OSError, tarfile.TarError) as error:
+                elif {"json": descriptions[clip_id], "cls": samples.class_member(row.class_id)}.get(suffix) != data:
+                    report.problems.append(f"{shard.path}: {member.name} contradicts the manifests")
+                found.append((clip_id, "filmstrip" if suffix in _IMAGES else suffix))
+                written = samples.tar_member(member.name, data)
+                layout.update(written)
+                size += len(written)
+        layout.update(samples.tar_end(size))
+        report.digests[Path(shard.path).name] = file_digest(Path(shard.path))
+    except (OSError, ValueError, tarfile.TarError) as error:
         report.problems.append(f"{shard.path}: {error}")
-    if found != list(expected):
-        missing = [clip_id for clip_id in expected if clip_id not in set(found)]
-        example = f"; {missing[0]} is missing" if missing else "; repeated, or in another order"
-        report.problems.append(f"{shard.path}: {len(found)} filmstrips, {len(expected)} in shards.parquet{example}")
+    report.problems += _check_members(shard, found)
+    if not report.problems and layout.hexdigest() not in report.digests.values():
+        report.problems.append(f"{shard.path}: a header or the padding of the tar is damaged")
     return report
 
 
-def _by_shard(rows: Iterable[ShardRow]) -> dict[str, list[ShardRow]]:
-    by_shard: dict[str, list[ShardRow]] = {}
+def _check_members(shard: Shard, found: Sequence[tuple[str, str]]) -> list[str]:
+    """The problem of a tar that does not have three members of each clip, in order."""
+    filmstrips = [clip_id for clip_id, kind in found if kind == "filmstrip"]
+    expected = [row.clip_id for row in shard.rows]
+    if filmstrips != expected:
+        missing = [clip_id for clip_id in expected if clip_id not in set(filmstrips)]
+        example = f"; {missing[0]} is missing" if missing else "; repeated, or in another order"
+        return [f"{shard.path}: {len(filmstrips)} filmstrips, {len(expected)} in shards.parquet{example}"]
+    members = [(clip_id, kind) for clip_id in expected for kind in ("filmstrip", "json", "cls")]
+    there = set(found)
+    absent = next((".".join(member) for member in members if member not in there), None)
+    if absent is not None:
+        return [f"{shard.path}: {absent} is missing"]
+    return [] if list(found) == members else [f"{shard.path}: members are repeated, or in another order"]
+
+
+def _by_shard(rows: Iterable[ShardRow], clips: Mapping[str, CompositeRow], fps: int) -> list[Shard]:
+    by_path: dict[str, list[ShardRow]] = {}
     for row in sorted(rows, key=lambda row: (row.shard, row.offset)):
-        by_shard.setdefault(row.shard, []).append(row)
-    return by_shard
+        by_path.setdefault(row.shard, []).append(row)
+
+    def describe(row: ShardRow) -> bytes:
+        clip = clips.get(row.clip_id)
+        return b"" if clip is None else samples.description(clip, row.split, fps)
+
+    return [Shard(path, tuple(inside), tuple(map(describe, inside))) for path, inside in by_path.items()]
 
 
 def _check_all(shards: Sequence[Shard], shape: FilmstripShape, workers: int) -> ShardReport:
@@ -183,27 +224,35 @@ def _describe(row: ShardRow, frames: NDArray[np.uint8], report: ShardReport) -> 
         report.fingerprints.setdefault(row.split, {})[row.clip_id] = fingerprint
 
 
-def _agrees(row: ShardRow, suffix: str, data: bytes) -> bool:
-    """Whether a `.cls` or `.json` member agrees with the clip's row; a member of another kind never does."""
-    try:
-        if suffix == "cls":
-            return int(data) == row.class_id
-        described = json.loads(data)
-        found = (described["clip_id"], described["class_id"], described["split"])
-        return suffix == "json" and found == (row.clip_id, row.class_id, row.split)
-    except (ValueError, KeyError, TypeError):
-        return False
-
-
-def _check_manifests(rows: Sequence[ShardRow], clips: Iterable[CompositeRow], classes: Iterable[SplitRow]) -> list[str]:
+def _check_manifests(rows: Sequence[ShardRow], clips: Iterable[CompositeRow], classes: Sequence[SplitRow]) -> list[str]:
     """Problems of shards.parquet, which must have each clip of the composite once, in the split of its class."""
     splits = {row.class_id: row.split for row in classes}
-    expected = {row.clip_id for row in clips if row.status == "ok" and splits.get(row.class_id) in SPLITS}
+    names = {row.class_id: row.class_name for row in classes}
+    by_id = {clip.clip_id: clip for clip in clips}
+    expected = {clip_id for clip_id, row in by_id.items() if row.status == "ok" and splits.get(row.class_id) in SPLITS}
     counts = Counter(row.clip_id for row in rows)
     problems = [f"{clip_id} is {count} times in shards.parquet" for clip_id, count in counts.items() if count > 1]
     problems += [f"{clip_id} is in no shard" for clip_id in sorted(expected - counts.keys())]
     problems += [f"{row.clip_id} is in the wrong split" for row in rows if splits.get(row.class_id) != row.split]
+    for row in rows:
+        clip = by_id.get(row.clip_id)
+        different = (
+            ["clip_id"] if clip is None else [name for name in _SHARED if getattr(row, name) != getattr(clip, name)]
+        )
+        if different:
+            problems.append(f"{row.clip_id}: {', '.join(different)} in shards.parquet differs from clips.parquet")
+        elif names.get(row.class_id) != row.class_name:
+            problems.append(f"{row.clip_id}: class {row.class_id} has another name in splits.parquet")
     return problems
+
+
+def _check_card(expected: str) -> list[str]:
+    """The problem of a dataset card that is not the one of these shards."""
+    path = SHARDS / "README.md"
+    try:
+        return [] if path.read_bytes() == expected.encode() else [f"{path} is not the card of these shards"]
+    except OSError as error:
+        return [f"{path}: {error.strerror}"]
 
 
 def _metrics(

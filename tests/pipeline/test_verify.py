@@ -1,5 +1,6 @@
 """verify: anything wrong in a shard is found and named; metrics/dataset.json counts the content."""
 
+import dataclasses
 import io
 import json
 import tarfile
@@ -44,7 +45,7 @@ def remove_all(data, rows):
 def change_class_id(data, rows):
     with tarfile.open(fileobj=io.BytesIO(bytes(data))) as tar:
         data[tar.getmember(f"{rows[0].clip_id}.cls").offset_data] = ord("9")
-    return data, f"{rows[0].clip_id}.cls contradicts shards.parquet"
+    return data, f"{rows[0].clip_id}.cls contradicts the manifests"
 
 
 def rename_a_sample(data, rows):
@@ -64,6 +65,28 @@ def prepend_a_member(data, rows):
     return header + data, f"bytes at {rows[0].offset + 512}, but {rows[0].length} bytes at {rows[0].offset} in"
 
 
+def remove_the_last_class_member(data, rows):
+    with tarfile.open(fileobj=io.BytesIO(bytes(data))) as tar:
+        start = tar.getmember(f"{rows[-1].clip_id}.cls").offset
+    return data[:start] + bytes(10240), f"{rows[-1].clip_id}.cls is missing"
+
+
+def change_a_label(data, rows):
+    with tarfile.open(fileobj=io.BytesIO(bytes(data))) as tar:
+        start = tar.getmember(f"{rows[0].clip_id}.json").offset_data
+    data[data.index(b'"labels": ["c', start) + 12] ^= 1
+    return data, f"{rows[0].clip_id}.json contradicts the manifests"
+
+
+def change_the_padding(data, rows):
+    data[rows[0].offset + rows[0].length] ^= 1
+    return data, f"{rows[0].shard}: a header or the padding of the tar is damaged"
+
+
+def append_bytes(data, rows):
+    return data + b"x", f"{rows[0].shard}: a header or the padding of the tar is damaged"
+
+
 def fix_checksums(data):
     """Headers of a tar with the checksums of their changed content."""
     for offset in range(0, len(data), 512):
@@ -76,7 +99,10 @@ def fix_checksums(data):
 
 @pytest.mark.parametrize(
     "damage",
-    [flip_a_bit, truncate, remove_all, change_class_id, rename_a_sample, remove_the_last_sample, prepend_a_member],
+    [
+        *(flip_a_bit, truncate, remove_all, change_class_id, rename_a_sample, remove_the_last_sample, prepend_a_member),
+        *(remove_the_last_class_member, change_a_label, change_the_padding, append_bytes),
+    ],
 )
 def test_damaged_shard_is_found_and_named(dataset_copy, damage):
     path, rows = first_shard(dataset_copy)
@@ -105,6 +131,40 @@ def test_clip_that_is_missing_from_the_manifest_is_named(dataset_copy):
     rows = manifests.read(ShardRow)
     manifests.write(ShardRow, rows[1:])
     with pytest.raises(WorkError, match=f"{rows[0].clip_id} is in no shard"):
+        dataset_copy.run("verify")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("valid_frames", 7, "valid_frames in shards.parquet differs from clips.parquet"),
+        ("class_name", "other", "class_name in shards.parquet differs from clips.parquet"),
+        ("clip_id", "own-unknown", "own-unknown: clip_id in shards.parquet differs from clips.parquet"),
+    ],
+)
+def test_row_that_contradicts_the_composite_is_named(dataset_copy, column, value, message):
+    rows = manifests.read(ShardRow)
+    manifests.write(ShardRow, [dataclasses.replace(rows[0], **{column: value}), *rows[1:]])
+    with pytest.raises(WorkError, match=message):
+        dataset_copy.run("verify")
+
+
+def test_manifest_that_verify_does_not_need_is_checked_too(dataset_copy):
+    path = dataset_copy.root / "manifests/resample.parquet"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(WorkError, match=r"manifests/resample\.parquet has changed since it was written"):
+        dataset_copy.run("verify")
+
+
+def test_changed_or_missing_card_is_found(dataset_copy):
+    card = dataset_copy.root / "data/shards/README.md"
+    card.write_text(card.read_text().replace("a", "b", 1))
+    with pytest.raises(WorkError, match=r"data/shards/README\.md is not the card of these shards"):
+        dataset_copy.run("verify")
+    card.unlink()
+    with pytest.raises(WorkError, match=r"data/shards/README\.md: No such file"):
         dataset_copy.run("verify")
 
 
