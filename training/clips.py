@@ -1,9 +1,11 @@
 """Clips by id, read from the shards: `Clips("manifests/shards.parquet")["k400-..."]` is a (100, 64, 64, 3) uint8 tensor.
 
 A clip is stored as a filmstrip, an image with the frames one below the other; its width is the frame size S, and its height
-divided by S the number of ticks T. `shards.parquet` gives the byte range of every filmstrip in its shard.
+divided by S the number of ticks T. `shards.parquet` gives the byte range of every filmstrip in its shard, and its digest,
+which is compared whenever a clip is read.
 """
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +15,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from common import written
 from common.errors import WorkError
 from common.paths import MANIFESTS
 
@@ -37,6 +41,7 @@ class Clip:
     official_split: str | None
     tinyvirat_labels: tuple[str, ...]
     valid_frames: int
+    sha256: str
     shard: str
     offset: int
     length: int
@@ -46,21 +51,27 @@ class Clips:
     """The clips of a shards manifest. Its shard paths are relative to the folder above the manifest's.
 
     Raises:
-        WorkError: the manifest is missing or not a shards manifest.
+        WorkError: the manifest is missing, has changed since it was written, or is not a shards manifest.
     """
 
     def __init__(self, manifest: str | Path = MANIFEST) -> None:
         manifest = Path(manifest)
+        self._root = manifest.parent.resolve().parent  # the manifest itself may be a link into DVC's cache
         try:
-            self.rows = tuple(_clip(row) for row in pq.read_table(manifest).to_pylist())
+            content = manifest.read_bytes()
+            if written.has_changed(MANIFESTS / manifest.name, content, self._root):
+                raise WorkError(f"{manifest} has changed since it was written: delete it and run `make dataset`")
+            # `pq.read_table` of a buffer leaves a thread that may abort the process at its end.
+            table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+            self.rows = tuple(_clip(row) for row in table.to_pylist())
         except FileNotFoundError:
             raise WorkError(f"{manifest} is not here: run `make dataset`, which writes it") from None
         except KeyError as error:
             raise WorkError(f"{manifest} is not a shards manifest: it has no column {error}") from None
-        except (OSError, ValueError) as error:
-            raise WorkError(f"{manifest} is not a shards manifest: {error}") from None
+        except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+            reason = " ".join(str(error).split())
+            raise WorkError(f"{manifest} is not a shards manifest: {reason}") from None
         self._by_id = {clip.clip_id: clip for clip in self.rows}
-        self._root = manifest.resolve().parent.parent
         self._open = cache(self._open_shard)
 
     def __len__(self) -> int:
@@ -127,7 +138,8 @@ class Clips:
 
     def _decode(self, clip: Clip) -> NDArray[np.uint8]:
         data = os.pread(self._open(clip.shard), clip.length, clip.offset)
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if len(data) == clip.length else None
+        intact = hashlib.sha256(data).hexdigest() == clip.sha256
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if intact else None
         if image is None or image.shape[0] % image.shape[1]:
             raise WorkError(
                 f"{clip.shard} holds no filmstrip of {clip.clip_id} at byte {clip.offset}: `python -m pipeline verify` "
@@ -166,6 +178,7 @@ def _clip(row: dict[str, Any]) -> Clip:
         official_split=row["official_split"],
         tinyvirat_labels=tuple(row["tinyvirat_labels"] or ()),
         valid_frames=row["valid_frames"],
+        sha256=row["sha256"],
         shard=row["shard"],
         offset=row["offset"],
         length=row["length"],

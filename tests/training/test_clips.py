@@ -5,6 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from common import written
 from common.errors import WorkError
 from tests.training import toy
 from tests.training.toy import ToyClip, numbered_frames, read_numbers
@@ -147,6 +148,35 @@ def test_a_damaged_shard_is_named_with_clip_and_byte(numbered, here, damage):
     row = next(row for row in numbered.rows if row.clip_id == "two")
     with pytest.raises(WorkError, match=rf"train-000000\.tar holds no filmstrip of two at byte {row.offset}"):
         numbered["two"]
+
+
+def test_a_flipped_bit_that_still_decodes_is_named_with_its_clip(numbered, here):
+    shard = here / "data/shards/train-000000.tar"
+    row = next(row for row in numbered.rows if row.clip_id == "two")
+    data = bytearray(shard.read_bytes())
+    data[row.offset + row.length // 2] ^= 1
+    shard.write_bytes(data)
+    numbered["one"]
+    with pytest.raises(WorkError, match=r"train-000000\.tar holds no filmstrip of two"):
+        numbered["two"]
+
+
+def test_a_manifest_that_has_changed_since_it_was_written_is_not_used(numbered, here):
+    path = here / "manifests/shards.parquet"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        written.record(path.relative_to(here), path.read_bytes())
+    assert len(Clips(path)) == 3
+    pq.write_table(pq.read_table(path).slice(0, 2), path)
+    with pytest.raises(WorkError, match=r"shards\.parquet has changed since it was written: delete it"):
+        Clips(path)
+
+
+def test_a_manifest_that_links_to_a_cache_finds_its_shards(numbered, here):
+    (here / "cache").mkdir()
+    (here / "manifests/shards.parquet").rename(here / "cache/0a1b2c")
+    (here / "manifests/shards.parquet").symlink_to(here / "cache/0a1b2c")
+    assert read_numbers(Clips()["three"].numpy())[0] == (3, 0)
 
 
 def test_an_image_that_is_not_made_of_square_frames_is_not_a_filmstrip(here):

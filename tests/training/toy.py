@@ -1,5 +1,6 @@
 """Toy datasets in the layout of manifests/shards.parquet, and params that train on them for a few steps."""
 
+import hashlib
 import io
 import json
 import subprocess
@@ -97,7 +98,7 @@ def write_shards(root: Path, clips: Sequence[ToyClip], suffix: str = ".jpg") -> 
                 entry = tarfile.TarInfo(clip.clip_id + suffix)
                 entry.size, offset = len(data), tar.offset + 512
                 tar.addfile(entry, io.BytesIO(data))
-                rows.append(_row(clip, shard, offset, len(data)))
+                rows.append(_row(clip, shard, offset, data))
     pq.write_table(pa.Table.from_pylist(rows), root / "manifests/shards.parquet")
 
 
@@ -108,7 +109,7 @@ def encode(frames: np.ndarray, suffix: str = ".jpg") -> bytes:
     return cv2.imencode(suffix, strip, quality)[1].tobytes()
 
 
-def _row(clip: ToyClip, shard: str, offset: int, length: int) -> dict[str, Any]:
+def _row(clip: ToyClip, shard: str, offset: int, data: bytes) -> dict[str, Any]:
     return {
         "clip_id": clip.clip_id,
         "source": "toy",
@@ -119,9 +120,10 @@ def _row(clip: ToyClip, shard: str, offset: int, length: int) -> dict[str, Any]:
         "official_split": clip.official_split,
         "tinyvirat_labels": None if clip.labels is None else list(clip.labels),
         "valid_frames": clip.valid_frames or len(clip.frames),
+        "sha256": hashlib.sha256(data).hexdigest(),
         "shard": shard,
         "offset": offset,
-        "length": length,
+        "length": len(data),
     }
 
 
