@@ -12,3 +12,4 @@ TRIMMED = Path("data/trimmed")  # clips cut out of longer videos; clips that are
 FILMSTRIPS = Path("data/filmstrips")
 SHARDS = Path("data/shards")
 LEDGERS = Path("data/ledgers")
+LOCKS = Path("data/locks")

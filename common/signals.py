@@ -72,6 +72,9 @@ def deferred() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    from multiprocessing import resource_tracker  # here, because this module is imported before signals are handled
+
+    resource_tracker.ensure_running()  # its own start would reset the mask
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in _ENDINGS}
     for number, handler in before.items():

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from common import command
+from common import command, lock
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
 TOOLS = ("stats", "show", "report", "retry", "corpus")
@@ -48,7 +48,8 @@ def load() -> Callable[[], None]:
     arguments = vars(parser().parse_args())
     name = arguments.pop("command")
     package = "pipeline.tools" if name in TOOLS else "pipeline"
-    return functools.partial(importlib.import_module(f"{package}.{name}").main, **arguments)
+    main = functools.partial(importlib.import_module(f"{package}.{name}").main, **arguments)
+    return lock.alone(name, main) if name in STAGES else main
 
 
 if __name__ == "__main__":

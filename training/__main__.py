@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from common import command
+from common import command, lock
 
 STAGES = ("pretrain", "stage1", "stage2", "stage3", "evaluate")
 TOOLS = ("report",)
@@ -57,7 +57,7 @@ def load() -> Callable[[], None]:
         return functools.partial(latents.run, arguments)
     folder = "training.tools" if arguments.stage in TOOLS else "training"
     stage: Callable[[], None] = importlib.import_module(f"{folder}.{arguments.stage}").main
-    return stage
+    return lock.alone(arguments.stage, stage) if arguments.stage in STAGES else stage
 
 
 def main() -> None:

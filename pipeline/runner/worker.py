@@ -9,7 +9,6 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -131,7 +130,6 @@ class Worker(Generic[Row, Settings, Result]):
     def _start(self) -> None:
         self.pipe, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(theirs, self._job, self._folder), daemon=True)
-        resource_tracker.ensure_running()  # its own start would reset the mask
         with signals.deferred():
             self._process.start()
         theirs.close()

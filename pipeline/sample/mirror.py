@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from common import lifetime, signals
 from common.errors import WorkError
 from common.files import write_bytes, write_json
 from pipeline.runner import cores
@@ -57,7 +58,7 @@ def build_mirror(
     unfinished.mkdir(parents=True)
     members = len(plan.kinetics) + len(plan.tubes) + sum(clip.repaired for clip in plan.kinetics)
     bar = tqdm(desc="drawing the sample", total=members, unit="clip", disable=None if show_progress else True)
-    pool = ProcessPoolExecutor(workers or cores(), multiprocessing.get_context("spawn"), _ignore_interrupt)
+    pool = ProcessPoolExecutor(workers or cores(), multiprocessing.get_context("spawn"), _prepare_worker)
 
     def render(specs: Iterable[ClipSpec], damages: Iterable[str | None]) -> Iterator[bytes]:
         for data in pool.map(render_member, specs, damages, chunksize=8):
@@ -66,6 +67,8 @@ def build_mirror(
 
     with bar, pool:
         try:
+            with signals.deferred():
+                pool.submit(int)  # starts all processes
             _write_kinetics(unfinished / "kinetics/400", plan, render)
             _write_mini(unfinished / "mini-kinetics-200", plan)
             _write_tinyvirat(unfinished / "tinyvirat/TinyVIRAT.zip", plan, render)
@@ -80,8 +83,9 @@ def build_mirror(
     return root
 
 
-def _ignore_interrupt() -> None:
+def _prepare_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    lifetime.end_with_parent()
 
 
 def _is_complete(description: Path, seed: int) -> bool:

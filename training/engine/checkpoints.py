@@ -14,7 +14,7 @@ from torch import Generator, Tensor, nn
 from torch.optim import AdamW
 
 from common.errors import WorkError
-from common.files import replacing
+from common.files import replacing, sweep
 from common.paths import CHECKPOINTS
 from training.clips import MANIFEST
 from training.models.pretrained import FORMAT, read_checkpoint
@@ -86,8 +86,9 @@ def resume(run: Run, model: nn.Module, optimiser: AdamW, generator: Generator) -
     """Load the run's checkpoint into `model`, `optimiser`, `generator` and torch's global generator; return its history.
 
     The whole checkpoint is checked first. If there is none, or it is damaged or of another run, nothing is changed, and the
-    history is empty.
+    history is empty. Temporary files of killed processes in its folder are deleted.
     """
+    sweep(run.path.parent)
     if not run.path.exists():
         return {}
     try:

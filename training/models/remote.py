@@ -13,7 +13,7 @@ import fsspec
 from tqdm import tqdm
 
 from common.errors import WorkError
-from common.files import replacing
+from common.files import replacing, sweep
 
 CACHE = Path(os.environ.get("CHECKPOINT_CACHE", "checkpoints/cache"))
 _BLOCK = 1 << 20
@@ -31,6 +31,7 @@ def local_path(path: str, sha256: str | None = None) -> Path:
         name = re.sub(r"[^A-Za-z0-9._-]", "_", path.rsplit("/", 1)[-1])
         local = CACHE / f"{hashlib.sha256(path.encode()).hexdigest()[:16]}-{name}"
         if not local.exists():
+            sweep(CACHE)
             _download(path, local)
     if sha256 is not None:
         _check_digest(local, sha256)

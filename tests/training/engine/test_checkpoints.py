@@ -207,3 +207,11 @@ def test_the_data_s_fingerprint_is_that_of_the_manifest_s_bytes(here):
     manifest.unlink()
     with pytest.raises(WorkError, match="run `make dataset`"):
         data_fingerprint(manifest)
+
+
+def test_temporary_files_of_killed_runs_are_deleted(here):
+    stale = RUN.path.parent / ".part-4194304999-model.pt"  # no process has such a number
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"half")
+    train(RUN, Quadratic(), SETTINGS, noisy_loss(Quadratic()))
+    assert list(RUN.path.parent.iterdir()) == [RUN.path]

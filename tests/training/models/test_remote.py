@@ -209,6 +209,7 @@ def test_killed_download_is_never_taken_for_a_whole_file(host, cache):
     host.fault = None
     path = remote.local_path(f"{host.url}/a.bin")
     assert path.read_bytes() == DATA
+    assert list(cache.iterdir()) == [path]
 
 
 def test_file_that_ends_early_is_an_error_and_is_not_kept(cache, monkeypatch):
