@@ -21,13 +21,23 @@ from pipeline.fetch.background import BackgroundDownload
 from pipeline.fetch.disk import Disk
 from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.partial import partial_path
-from pipeline.fetch.zips import typed_errors
+from pipeline.fetch.zips import open_member
 from pipeline.records.failures import ClipError, Failure
 
 MEMBER_LIMIT = 256 << 20  # bytes; a clip of ten seconds has 1 to 5 MB
 ARCHIVE_LIMIT = 64 << 30  # bytes unpacked; a part of Kinetics has about 2 GB
-MEMBER_COUNT_LIMIT = 1_000_000
-HEADER_LIMIT = 1 << 20  # bytes of an extended header: a name and a few numbers
+MEMBER_COUNT_LIMIT = 100_000  # a part of Kinetics has about 1,000
+HEADER_LIMIT = 64 << 10  # bytes of the headers of one member: its name and a few numbers
+PADDING_LIMIT = 1 << 20  # bytes after the end mark; common programs write up to 10 kB
+RATIO_LIMIT = 100  # unpacked bytes for each byte of an archive or a member; of videos it is near 1
+GZIP_OVERHEAD_LIMIT = 1 << 20  # bytes of a gzip file beyond 1.1 times its content: headers, empty blocks, padding
+NAME_LIMIT = 255  # characters of a member's name; longer ones are no clips'
+_RATIO_SLACK = 16 << 20  # unpacked bytes below which the ratio is not checked
+_GLOBAL_FIELDS_LIMIT = 1000  # fields of pax headers for all members
+_BLOCK = 256 << 10
+_LARGE_ARCHIVE = f"the archive unpacks to more than {ARCHIVE_LIMIT >> 30} GB"
+_LONG_HEADERS = f"the archive has a member with more than {HEADER_LIMIT >> 10} kB of headers"
+_LONG_PADDING = f"the archive has more than {PADDING_LIMIT >> 20} MB after its end mark"
 
 MemberFilter = Callable[[str], Path | None]  # member name -> where to write it, None: skip it
 
@@ -48,7 +58,7 @@ class TarArchive:
 
     Attributes:
         url: the official one.
-        names: members in order, as far as the archive has been read.
+        names: members in order, as far as the archive has been read; a byte that is not UTF-8 is `?`.
         rejected: members that were selected but are too large, with the reason.
         complete: whether the archive has been read to its end, in this run or an earlier one.
     """
@@ -125,11 +135,13 @@ class TarArchive:
                 if target is not None and not target.exists():
                     if member.size > MEMBER_LIMIT:
                         rejected[member.name] = _over_member_limit(member.name, member.size)
+                    elif member.issparse():  # a few bytes could stand for a file of any size
+                        rejected[member.name] = f"{member.name} is a sparse file of {member.size:,} bytes"
                     else:
                         self._hosts.disk.reserve(member.size, member.name)
                         _write(content, target)
                         written.append(target)
-                names.append(member.name)
+                names.append(member.name.encode(errors="replace").decode())
             complete = True
         except ClipError as error:
             if error.code is Failure.CHECKSUM_MISMATCH:
@@ -157,29 +169,55 @@ def remove_spools(folder: Path, disk: Disk) -> None:
 
 
 def read_tar(path: Path) -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
-    """The regular members of a tar or tar.gz in order, with their content; links, devices and folders are skipped.
+    """The regular members of a tar or tar.gz in order, with their content.
+
+    Links, devices, folders, and members with a name of more than `NAME_LIMIT` characters are skipped.
 
     Raises:
-        ClipError: truncated: the archive ends before its end mark, or a header is damaged; checksum_mismatch: its
-            compressed data is damaged; too_large: it has more bytes, members or header bytes than any archive of clips.
+        ClipError: truncated: the archive ends before its end mark, a header is damaged, or data follows the end mark;
+            checksum_mismatch: its compressed data is damaged; too_large: it has more bytes, members, header bytes or
+            padding than any archive of clips, or much more than its own size.
     """
     with path.open("rb") as file:
-        is_gzip = file.read(2) == b"\x1f\x8b"
-        file.seek(0)
-        reader = _BoundedReader(gzip.GzipFile(fileobj=file) if is_gzip else file)
-        stream = cast(IO[bytes], reader)  # tarfile calls `read` alone
-        with _typed_errors(), tarfile.open(fileobj=stream, mode="r|", tarinfo=_CheckedHeader, bufsize=1 << 18) as tar:
-            count = 0
-            while (member := tar.next()) is not None:
-                tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header
-                count += 1
-                if count > MEMBER_COUNT_LIMIT:
-                    raise ClipError(Failure.TOO_LARGE, f"the archive has more than {MEMBER_COUNT_LIMIT:,} members")
-                content = tar.extractfile(member) if member.isreg() else None
-                if content is not None:
-                    yield member, content
-        while reader.read(1 << 20):  # padding, and after it the checksum of the compressed data
-            pass
+        reader = _BoundedReader(file)
+        try:
+            yield from _members(reader)
+        except ClipError as error:
+            if error.code is not Failure.CHECKSUM_MISMATCH:
+                reader.check_rest()  # a header may be damaged because the compressed data is
+            raise
+
+
+def _members(reader: "_BoundedReader") -> Iterator[tuple[tarfile.TarInfo, IO[bytes]]]:
+    stream = cast(IO[bytes], reader)  # tarfile calls `read` alone
+    with _typed_errors(), tarfile.open(fileobj=stream, mode="r|", tarinfo=_CheckedHeader, bufsize=_BLOCK) as tar:
+        count = 0
+        while (member := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined]  # tarfile keeps every header
+            count += 1
+            _check_counts(tar, count)
+            if member.size < 0:  # by an extended header
+                raise tarfile.ReadError(f"a header has the size {member.size:,}")
+            reader.limit(ARCHIVE_LIMIT, _LARGE_ARCHIVE)
+            is_candidate = member.isreg() and len(member.name) <= NAME_LIMIT
+            content = tar.extractfile(member) if is_candidate else None
+            if content is not None:
+                yield member, content
+            reader.limit(tar.offset + HEADER_LIMIT, _LONG_HEADERS)
+        reader.limit(reader.position + PADDING_LIMIT, _LONG_PADDING)
+        while padding := cast(IO[bytes], tar.fileobj).read(_BLOCK):  # after it, the checksum of compressed data
+            if padding.count(0) != len(padding):
+                raise tarfile.ReadError("data follows its end mark")
+
+
+def _check_counts(tar: tarfile.TarFile, count: int) -> None:
+    """Raise the ClipError too_large for more members, bytes or fields for all members than an archive of clips has."""
+    if count > MEMBER_COUNT_LIMIT:
+        raise ClipError(Failure.TOO_LARGE, f"the archive has more than {MEMBER_COUNT_LIMIT:,} members")
+    if tar.offset > ARCHIVE_LIMIT:  # tarfile would go on reading after the end
+        raise ClipError(Failure.TOO_LARGE, _LARGE_ARCHIVE)
+    if len(tar.pax_headers) > _GLOBAL_FIELDS_LIMIT:
+        raise ClipError(Failure.TOO_LARGE, f"the archive has more than {_GLOBAL_FIELDS_LIMIT:,} fields for all members")
 
 
 def extract_zip_member(archive: zipfile.ZipFile, name: str, target: Path, disk: Disk) -> None:
@@ -194,9 +232,15 @@ def extract_zip_member(archive: zipfile.ZipFile, name: str, target: Path, disk: 
         raise ClipError(Failure.NOT_FOUND, f"the archive has no member {name}") from None
     if info.file_size > MEMBER_LIMIT:
         raise ClipError(Failure.TOO_LARGE, _over_member_limit(name, info.file_size))
+    if info.file_size > RATIO_LIMIT * info.compress_size:
+        raise ClipError(
+            Failure.TOO_LARGE,
+            f"{name} unpacks from {info.compress_size:,} to {info.file_size:,} bytes: "
+            f"the limit for a video is {RATIO_LIMIT} times its packed size",
+        )
     disk.reserve(info.file_size, name)
-    with typed_errors(name), archive.open(info) as content, replacing(target) as temporary, temporary.open("wb") as out:
-        shutil.copyfileobj(content, out, 1 << 18)
+    with open_member(archive, info) as content, replacing(target) as temporary, temporary.open("wb") as out:
+        shutil.copyfileobj(content, out, _BLOCK)
 
 
 def _over_member_limit(name: str, size: int) -> str:
@@ -205,7 +249,7 @@ def _over_member_limit(name: str, size: int) -> str:
 
 def _write(content: IO[bytes], target: Path) -> None:
     with _typed_errors(), replacing(target) as temporary, temporary.open("wb") as out:
-        shutil.copyfileobj(content, out, 1 << 18)
+        shutil.copyfileobj(content, out, _BLOCK)
 
 
 @contextmanager
@@ -213,16 +257,31 @@ def _typed_errors() -> Iterator[None]:
     """Turn errors of tarfile into a ClipError."""
     try:
         yield
-    # Invalid numbers in headers are Value- or OverflowErrors; tarfile recurses into a chain of extended headers.
-    except (tarfile.TarError, ValueError, OverflowError, RecursionError) as error:
+    # Invalid numbers in headers are Value- or OverflowErrors, a header cut short can be an IndexError, and tarfile recurses
+    # into a chain of extended headers.
+    except (tarfile.TarError, ValueError, OverflowError, LookupError, RecursionError) as error:
         raise ClipError(Failure.TRUNCATED, f"the archive is cut short or damaged: {error}") from None
 
 
 class _BoundedReader:
-    """Reads the unpacked bytes of an archive; damage and excess are raised as ClipError."""
+    """Reads the unpacked bytes of an archive up to a limit; damage and excess are raised as ClipError.
 
-    def __init__(self, file: gzip.GzipFile | io.BufferedReader) -> None:
-        self._file, self._count = file, 0
+    Attributes:
+        position: bytes read, up to `_BLOCK` more than tarfile has parsed.
+    """
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        is_gzip = file.peek(2)[:2] == b"\x1f\x8b"
+        self._packed = _PackedFile(file) if is_gzip else None
+        self._file = gzip.GzipFile(fileobj=cast(IO[bytes], self._packed)) if is_gzip else file
+        self.position = 0
+        self.limit(HEADER_LIMIT, _LONG_HEADERS)
+
+    def limit(self, position: int, excess: str) -> None:
+        """Set the limit to `position`; `excess` is the error for a read beyond it."""
+        self._limit, self._excess = position + _BLOCK, excess
+        if position > ARCHIVE_LIMIT:
+            self._limit, self._excess = ARCHIVE_LIMIT, _LARGE_ARCHIVE
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; b"" at the end."""
@@ -232,10 +291,49 @@ class _BoundedReader:
             raise ClipError(Failure.CHECKSUM_MISMATCH, f"the archive is damaged: {error}") from None
         except EOFError as error:
             raise ClipError(Failure.TRUNCATED, f"the archive is cut short: {error}") from None
-        self._count += len(data)
-        if self._count > ARCHIVE_LIMIT:
-            raise ClipError(Failure.TOO_LARGE, f"the archive unpacks to more than {ARCHIVE_LIMIT >> 30} GB")
+        self.position += len(data)
+        if self.position > self._limit:
+            raise ClipError(Failure.TOO_LARGE, self._excess)
+        if self._packed is not None:
+            self._packed.check_ratio(self.position)
         return data
+
+    def check_rest(self) -> None:
+        """Read compressed data to its end, where its checksum is.
+
+        Raises:
+            ClipError: checksum_mismatch.
+        """
+        self.limit(ARCHIVE_LIMIT, _LARGE_ARCHIVE)
+        try:
+            while self._packed is not None and self.read(_BLOCK):
+                pass
+        except ClipError as error:
+            if error.code is Failure.CHECKSUM_MISMATCH:
+                raise
+
+
+class _PackedFile:
+    """A gzip file whose size is compared with its content: bytes that unpack to nothing or to too much are bounded."""
+
+    def __init__(self, file: io.BufferedReader) -> None:
+        self._file, self._read, self._unpacked = file, 0, 0
+
+    def read(self, size: int) -> bytes:
+        """Up to `size` packed bytes; b"" at the end."""
+        data = self._file.read(size)
+        self._read += len(data)
+        if self._read > 1.1 * self._unpacked + GZIP_OVERHEAD_LIMIT:
+            raise ClipError(
+                Failure.TOO_LARGE, f"more than {GZIP_OVERHEAD_LIMIT >> 20} MB of the archive unpack to nothing"
+            )
+        return data
+
+    def check_ratio(self, unpacked: int) -> None:
+        """Record that the bytes read have unpacked to `unpacked` bytes."""
+        self._unpacked = unpacked
+        if unpacked > RATIO_LIMIT * self._read + _RATIO_SLACK:
+            raise ClipError(Failure.TOO_LARGE, f"the archive unpacks to more than {RATIO_LIMIT} times its size")
 
 
 class _CheckedHeader(tarfile.TarInfo):
@@ -251,9 +349,11 @@ class _CheckedHeader(tarfile.TarInfo):
             raise
         except tarfile.HeaderError as error:
             raise tarfile.ReadError(f"a header is damaged: {error}") from None
+        if header.size < 0:
+            raise tarfile.ReadError(f"a header has the size {header.size:,}")
         if header.type in _EXTENDED_HEADERS and header.size > HEADER_LIMIT:
             raise ClipError(
                 Failure.TOO_LARGE,
-                f"the archive has a header of {header.size:,} bytes: the limit is {HEADER_LIMIT >> 20} MB",
+                f"the archive has a header of {header.size:,} bytes: the limit is {HEADER_LIMIT >> 10} kB",
             )
         return header

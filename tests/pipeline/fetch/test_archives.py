@@ -63,6 +63,29 @@ def invert(data, position):
     return data[:position] + bytes([data[position] ^ 0xFF]) + data[position + 1 :]
 
 
+def pax(records, kind=tarfile.XHDTYPE):
+    return header("x", type=kind, size=len(records)) + records + bytes(-len(records) % 512)
+
+
+def sparse_chain(links):
+    """A sparse member in the old GNU format whose map has `links` more blocks."""
+    first = bytearray(header("a.mp4", type=tarfile.GNUTYPE_SPARSE))
+    first[482] = 1
+    first[148:156] = b"%06o\0 " % (sum(first[:148]) + 8 * 32 + sum(first[156:]))
+    return bytes(first) + links * (bytes(504) + b"\1" + bytes(7))
+
+
+def endless_sparse_map(numbers):
+    """A sparse member in format 1.0, whose map is in its data."""
+    fields = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+    return pax(fields) + header("a.mp4", size=2 * numbers) + b"%d\n" % numbers + b"1\n" * numbers
+
+
+def global_fields(number):
+    """A header of 200 fields that hold for all members after it, and a member."""
+    return pax(b"".join(b"8 %d%03d=\n" % (number, n) for n in range(200)), tarfile.XGLTYPE) + header("README")
+
+
 TWO = tar(("a.mp4", 6000), ("b.mp4", 6000))
 DAMAGED = {
     **{f"tar cut at {cut}": (TWO[:cut], "truncated") for cut in (20, 700, 5000, 6656, 7168, 13_312)},
@@ -71,7 +94,17 @@ DAMAGED = {
     **{f"gzip changed at {at}": (invert(gzip.compress(TWO), at), "checksum_mismatch") for at in (2, 9000, -6)},
     "damaged header": (invert(TWO, 6656 + 5), "truncated: .* a header is damaged"),
     "chain of 3,000 long names": (3000 * (header("x", type=tarfile.GNUTYPE_LONGNAME) + TWO[512:1024]), "truncated"),
-    "a member of 100 GB": (header("a.mp4", size=100 << 30) + bytes(5000), "truncated"),
+    "a member of 60 GB": (header("a.mp4", size=60 << 30) + bytes(5000), "truncated"),
+    "a member of 100 GB": (header("a.mp4", size=100 << 30) + bytes(5000), "too_large: .* more than 64 GB"),
+    "a member of 8 EB": (header("a.mp4", size=1 << 63) + bytes(5000), "too_large: .* more than 64 GB"),
+    "a member of -512 bytes": (header("a.mp4", size=-512) + TWO, "truncated: .* a header has the size -512"),
+    "a long name of -512 bytes": (header("x", type=b"L", size=-512) + TWO, "truncated: .* a header has the size -512"),
+    "lone zero block": (TWO[:6656] + bytes(512) + TWO[6656:], "truncated: .* data follows its end mark"),
+    "two archives": (TWO + TWO, "truncated: .* data follows its end mark"),
+    "a chain of sparse maps": (sparse_chain(2000), "too_large: .* more than 64 kB of headers"),
+    "a sparse map cut short": (sparse_chain(5)[:1030], "truncated"),
+    "a sparse map of 1,000,000 numbers": (endless_sparse_map(1_000_000), "too_large: .* more than 64 kB of headers"),
+    "more fields for all members": (b"".join(map(global_fields, range(9))) + TWO, "too_large: .* 1,000 fields"),
 }
 
 
@@ -99,7 +132,7 @@ def test_several_gzip_members_with_padding_are_one_archive(names_in):
 def test_extended_header_of_a_gigabyte_takes_no_memory(names_in):
     bomb = gzip.compress(header("x", type=tarfile.XHDTYPE, size=1 << 30) + bytes(64 << 20), 9)
     tracemalloc.start()
-    with pytest.raises(ClipError, match=r"too_large: .* a header of 1,073,741,824 bytes: the limit is 1 MB"):
+    with pytest.raises(ClipError, match=r"too_large: .* a header of 1,073,741,824 bytes: the limit is 64 kB"):
         names_in(bomb)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -113,11 +146,46 @@ def test_number_of_members_is_bounded(names_in, monkeypatch):
         names_in(tar(*((f"{n}.mp4", 1) for n in range(11))))
 
 
-@pytest.mark.parametrize("start", [header("a.mp4", size=4 << 20), bytes(1024)], ids=["in a member", "after the end"])
-def test_unpacked_size_is_bounded(names_in, monkeypatch, start):
+def test_unpacked_size_is_bounded(names_in, monkeypatch):
     monkeypatch.setattr("pipeline.fetch.archives.ARCHIVE_LIMIT", 2 << 20)
     with pytest.raises(ClipError, match="too_large: the archive unpacks to more than"):
-        names_in(gzip.compress(start + bytes(4 << 20)))
+        names_in(gzip.compress(header("a.mp4", size=4 << 20) + bytes(4 << 20)))
+
+
+EMPTY = gzip.compress(b"")
+OVERHEAD = {
+    "name": b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * (2 << 20),
+    "comment": b"\x1f\x8b\x08\x10" + bytes(6) + b"a" * (2 << 20),
+    "extra fields": (b"\x1f\x8b\x08\x04" + bytes(6) + b"\xff\xff" + bytes(65535) + EMPTY[10:]) * 20,
+    "empty members": EMPTY * 100_000,
+    "members of one byte": gzip.compress(TWO) + gzip.compress(b"\0") * 100_000,
+    "empty blocks": b"\x1f\x8b\x08\x00" + bytes(6) + b"\0\0\0\xff\xff" * 400_000,
+    "zeros after it": gzip.compress(TWO) + bytes(2 << 20),
+}
+
+
+@pytest.mark.parametrize("overhead", OVERHEAD)
+def test_gzip_bytes_without_content_are_bounded(names_in, overhead):
+    with pytest.raises(ClipError, match="too_large: more than 1 MB of the archive unpack to nothing"):
+        names_in(OVERHEAD[overhead])
+
+
+@pytest.mark.parametrize("compress", [bytes, gzip.compress], ids=["tar", "tar.gz"])
+def test_zeros_after_the_end_mark_are_bounded(names_in, compress):
+    assert names_in(compress(TWO + bytes(1 << 20))) == ["a.mp4", "b.mp4"]
+    with pytest.raises(ClipError, match="too_large: the archive has more than 1 MB after its end mark"):
+        names_in(compress(TWO + bytes(3 << 20)))
+
+
+def test_archive_does_not_unpack_to_more_than_100_times_its_size(names_in):
+    zeros = tar(("a.mp4", bytes(60 << 20)))
+    assert names_in(zeros) == ["a.mp4"]
+    with pytest.raises(ClipError, match="too_large: the archive unpacks to more than 100 times its size"):
+        names_in(gzip.compress(zeros, 9))
+
+
+def test_member_with_a_name_of_300_characters_is_skipped(names_in):
+    assert names_in(tar(("a" * 300, 9), ("a" * 255, 9))) == ["a" * 255]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +195,7 @@ def test_unpacked_size_is_bounded(names_in, monkeypatch, start):
 def test_invalid_extended_header_is_ignored_or_typed(names_in, extended):
     invalid = header("x", type=tarfile.XHDTYPE, size=len(extended)) + extended.ljust(512, b"\0")
     with contextlib.suppress(ClipError):
-        assert len(names_in(invalid + TWO)) == 2
+        assert names_in(invalid + TWO)[-1] == "b.mp4"
 
 
 # One hosted archive
@@ -211,6 +279,28 @@ def test_archive_of_a_local_mirror_is_read_in_place(raw, tmp_path):
     assert clips(raw) == ["a.mp4", "b.mp4", "c.mp4"]
     assert spool_files(raw) == []
     assert path.read_bytes() == THREE
+
+
+def test_sparse_member_is_rejected_before_it_is_written(host, raw):
+    fields = b"22 GNU.sparse.major=0\n22 GNU.sparse.minor=1\n29 GNU.sparse.size=200000000\n22 GNU.sparse.map=0,9\n"
+    host.files[PATH] = pax(fields) + header("s.mp4", size=9) + bytes(512) + TWO
+    archive(host.url, raw).extract(every_member(raw))
+    assert clips(raw) == ["a.mp4", "b.mp4"]
+    assert archive(host.url, raw).rejected == {"s.mp4": "s.mp4 is a sparse file of 200,000,000 bytes"}
+
+
+def test_member_name_that_is_not_utf8_is_listed_with_question_marks(host, raw):
+    host.files[PATH] = tar(("\udcff.mp4", 9), ("a.mp4", 9))
+    archive(host.url, raw).extract(lambda: lambda name: raw / name if name == "a.mp4" else None)
+    assert archive(host.url, raw).names == ["?.mp4", "a.mp4"]
+
+
+def test_damaged_header_in_damaged_compressed_data_keeps_nothing(host, raw):
+    data = gzip.compress(invert(TWO, 6656 + 5), 0)
+    host.files[PATH] = invert(data, 3000)
+    with pytest.raises(ClipError, match="checksum_mismatch"):
+        archive(host.url, raw).extract(every_member(raw))
+    assert clips(raw) == []
 
 
 @pytest.mark.parametrize("fault", [Fault(end=450_000), Fault(replace=THREE[:450_000])], ids=["download", "archive"])

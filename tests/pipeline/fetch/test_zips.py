@@ -13,7 +13,7 @@ from pipeline.fetch.disk import Disk
 from pipeline.fetch.zips import open_zip, read_member
 from pipeline.records.failures import ClipError
 
-METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+METHODS = [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED]
 CONTENT = random.Random(0).randbytes(2000) + bytes(2000)
 
 
@@ -61,6 +61,31 @@ def test_damaged_zip_is_typed_or_unharmed(here, method):
                     extract_zip_member(archive, info.filename, here / "out.mp4", Disk(here, None))
     assert 15 < opened < 150
     assert {path.name for path in here.iterdir()} <= {"a.zip", "b.zip", "out.mp4"}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_methods_without_bounded_blocks_are_not_unpacked(here, method):
+    """256 kB of bz2 can be 5 GB of zeros, which `zipfile` unpacks at once."""
+    message = f"truncated: the member a.mp4 is damaged: compression method {method}"
+    with open_zip(write_zip(here / "a.zip", method)) as archive, pytest.raises(ClipError, match=message):
+        read_member(archive, archive.getinfo("a.mp4"), 4000)
+
+
+def test_member_that_unpacks_to_more_than_100_times_its_size_is_not_written(here):
+    with zipfile.ZipFile(here / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.mp4", bytes(50_000_000))
+    with open_zip(here / "a.zip") as archive, pytest.raises(ClipError, match=r"too_large: bomb\.mp4 unpacks from 48,"):
+        extract_zip_member(archive, "bomb.mp4", here / "out.mp4", Disk(here, None))
+    assert not (here / "out.mp4").exists()
+
+
+def test_members_that_overlap_are_refused(here):
+    data = bytearray(write_zip(here / "a.zip").read_bytes())
+    first = data.index(b"PK\1\2")
+    data[first + 20 : first + 24] = len(data).to_bytes(4, "little")  # packed size in the central directory
+    (here / "a.zip").write_bytes(data)
+    with pytest.raises(WorkError, match=r"is not a zip file .*'a\.mp4' overlaps"), open_zip(here / "a.zip"):
+        pass
 
 
 def test_central_directory_of_millions_of_entries_is_not_parsed(here):
