@@ -16,12 +16,15 @@ class Engine:
     timeout_s: Annotated[float, Range(1)]
     address: str
     store: str | None
+    memory_mb: int | None = None
 
     def __post_init__(self) -> None:
         if self.store is not None and self.kind != "ray":
             raise ValueError(f"store is {self.store!r}: must be null, unless kind is ray")
         if self.workers > 512:
             raise ValueError(f"workers is {self.workers}: must be from 0 (all cores) to 512")
+        if self.memory_mb is not None and self.memory_mb < 256:
+            raise ValueError(f"memory_mb is {self.memory_mb}: must be at least 256, or null (a share of the machine)")
 
 
 @dataclass(frozen=True)

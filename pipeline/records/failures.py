@@ -23,6 +23,7 @@ class Failure(StrEnum):
     TOO_SHORT = "too_short"
     WRONG_LENGTH = "wrong_length"
     TOO_LARGE = "too_large"
+    OUT_OF_MEMORY = "out_of_memory"
     WORKER_DIED = "worker_died"
     MISSING_LABEL = "missing_label"
     DUPLICATE = "duplicate"
@@ -37,6 +38,7 @@ TRANSIENT = frozenset(
         Failure.TIMEOUT,
         Failure.CONNECTION,
         Failure.TRUNCATED,
+        Failure.OUT_OF_MEMORY,
         Failure.WORKER_DIED,
     }
 )

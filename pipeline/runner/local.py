@@ -1,9 +1,11 @@
 """Runs a job on this machine: one worker process per core."""
 
+import dataclasses
 import os
 from collections.abc import Generator, Sequence
 from multiprocessing.connection import wait
 
+from pipeline.runner.memory import share_mb
 from pipeline.runner.worker import Answer, Job, Result, Row, Settings, Task, Worker
 
 _POLL_S = 0.5
@@ -12,6 +14,11 @@ _POLL_S = 0.5
 def cores() -> int:
     """CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def with_share(job: Job[Row, Settings, Result], workers: int) -> Job[Row, Settings, Result]:
+    """The job with the share of this machine's memory that each of `workers` processes has, where it leaves that open."""
+    return dataclasses.replace(job, memory_mb=share_mb(workers)) if job.memory_mb == 0 else job
 
 
 def run(
@@ -26,7 +33,9 @@ def run(
         Exception: any exception of the work function that is not a `ClipError` (a full disk, a bug); it ends the run.
     """
     waiting = sorted(tasks, key=lambda task: (task.cost, task.name))  # popped from the end
-    pool = [Worker(job) for _ in range(min(workers or cores(), len(waiting)))]
+    workers = workers or cores()
+    job = with_share(job, workers)
+    pool = [Worker(job) for _ in range(min(workers, len(waiting)))]
     try:
         while True:
             for worker in pool:

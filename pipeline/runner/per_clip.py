@@ -79,7 +79,7 @@ class PerClipStage(Generic[Upstream, Settings, Made]):
         if self.folder is not None:
             self.folder.mkdir(parents=True, exist_ok=True)
             sweep(self.folder)
-        job = Job(self.work, settings, timeout_s or engine.timeout_s)
+        job = Job(self.work, settings, timeout_s or engine.timeout_s, engine.memory_mb or 0)
         outcomes = map_clips(self.name, job, tasks, keys, self.writes, engine, distributed=True)
         made = [
             to_row(self.writes, row, outcomes[row.clip_id]) if row.clip_id in keys else self.writes.carried(row)

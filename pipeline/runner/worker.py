@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 from common import lifetime, signals
 from common.errors import WorkError
 from pipeline.records.failures import ClipError, Failure
+from pipeline.runner.memory import MemoryLimit, is_out_of_memory
 
 Row = TypeVar("Row")
 Settings = TypeVar("Settings")
@@ -48,11 +49,17 @@ class Answer(Generic[Row, Result]):
 
 @dataclass(frozen=True)
 class Job(Generic[Row, Settings, Result]):
-    """A module-level function `work(row, settings)`, its settings, and the seconds that it may take for one row."""
+    """A module-level function `work(row, settings)`, its settings, and bounds on what it may use.
+
+    Args:
+        timeout_s: seconds that it may take for one row.
+        memory_mb: most memory of a worker process in megabytes; 0: an equal share of the machine; None: no limit.
+    """
 
     work: Callable[[Row, Settings], Result]
     settings: Settings
     timeout_s: float
+    memory_mb: int | None = None
 
 
 class Worker(Generic[Row, Settings, Result]):
@@ -74,21 +81,27 @@ class Worker(Generic[Row, Settings, Result]):
     def receive(self) -> Answer[Row, Result]:
         """Receive the answer. If the process has died, the answer is `worker_died` and a new process is started.
 
+        A process that has reached its memory limit has ended itself after its answer, and is replaced too.
+
         Raises:
             Exception: any exception of the work function that is not a `ClipError`.
         """
         task = self._release()
         try:
-            result, seconds = self.pipe.recv()
+            result, seconds, is_last = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             wait([self._process.sentinel], _STOP_S)  # for its own exit code
             lifetime.kill_group(self._process.pid)  # its child processes
             self._process.join()
-            death = _exit_text(self._process.exitcode)
+            death = self._exit_text()
             self._restart()
             return self._failure(task, ClipError(Failure.WORKER_DIED, f"the worker process died ({death})"))
         if isinstance(result, BaseException) and not isinstance(result, ClipError):
             raise result
+        if is_last:
+            lifetime.kill_group(self._process.pid)
+            self._process.join()
+            self._restart()
         return Answer(task, result, seconds)
 
     def wait(self) -> Answer[Row, Result]:
@@ -143,6 +156,17 @@ class Worker(Generic[Row, Settings, Result]):
         task, self.task = self.task, None
         return task
 
+    def _exit_text(self) -> str:
+        code = self._process.exitcode
+        if code is None or code >= 0:
+            return f"exit code {code}"
+        number = signal.Signals(-code)
+        if number == signal.SIGKILL:
+            return "signal SIGKILL; the system sends it when memory runs out"
+        if number == signal.SIGABRT and self._job.memory_mb is not None:
+            return f"signal SIGABRT; it may have reached engine.memory_mb, {self._job.memory_mb:,} MB"
+        return f"signal {number.name}"
+
     def _failure(self, task: Task[Row], error: ClipError) -> Answer[Row, Result]:
         return Answer(task, error, time.monotonic() - self._since)
 
@@ -157,27 +181,41 @@ def _is_stopped(process: int | None) -> bool:
 
 
 def _serve(pipe: Connection, job: Job[Any, Any, Any], folder: Path | None) -> None:
-    """The child's loop: receive a row, send back `(result or exception, seconds)`, until the pipe is closed."""
+    """The child's loop: receive a row, send back `(result or exception, seconds, is_last)`, until the pipe is closed.
+
+    It also ends after a task that has reached the memory limit: its heap is full of holes.
+    """
     lifetime.end_with_parent()
     if folder is not None:
         os.chdir(folder)
-    while True:
+    limit = MemoryLimit(job.memory_mb)  # the libraries of `job` have been imported with it
+    is_last = False
+    while not is_last:
         try:
             row = pipe.recv()
         except (EOFError, ConnectionResetError):
             return
         started = time.perf_counter()
+        result = _call(job, row, limit)
+        is_last = isinstance(result, ClipError) and result.code is Failure.OUT_OF_MEMORY
         try:
-            result = job.work(row, job.settings)
-        except ClipError as error:
-            # Not `error` itself: a subclass with other arguments than ClipError's cannot be unpickled.
-            result = ClipError(error.code, error.detail)
-        except Exception as error:  # noqa: BLE001 (a bug or a full disk: raised again in the parent)
-            result = _for_parent(error, row)
-        try:
-            pipe.send((result, time.perf_counter() - started))
+            pipe.send((result, time.perf_counter() - started, is_last))
         except BrokenPipeError:
             return
+
+
+def _call(job: Job[Any, Any, Any], row: object, limit: MemoryLimit) -> Any:
+    """The result of the work function, or the exception for the parent."""
+    try:
+        result = job.work(row, job.settings)
+    except ClipError as error:
+        # Not `error` itself: a subclass with other arguments than ClipError's cannot be unpickled.
+        result = ClipError(error.code, error.detail)
+    except Exception as error:  # noqa: BLE001 (a bug or a full disk: raised again in the parent)
+        result = ClipError(Failure.OUT_OF_MEMORY, "") if is_out_of_memory(error) else _for_parent(error, row)
+    if limit.was_reached() or (isinstance(result, ClipError) and result.code is Failure.OUT_OF_MEMORY):
+        return ClipError(Failure.OUT_OF_MEMORY, limit.reason)
+    return result
 
 
 def _for_parent(error: Exception, row: object) -> Exception:
@@ -187,9 +225,3 @@ def _for_parent(error: Exception, row: object) -> Exception:
         return WorkError(f"{name}: the disk is full; free some space and run the same command to continue")
     error.add_note(f"In a worker process, with {str(row)[:500]}:\n{traceback.format_exc()}")
     return error
-
-
-def _exit_text(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"

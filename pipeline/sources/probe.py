@@ -39,7 +39,7 @@ def probe_all(arrivals: Mapping[str, Arrival], engine: Engine, label: str, *, wh
         what = (str(arrival.path), whole, arrival.max_s)
         keys[clip_id] = digest("probe", VERSION, status.st_size, status.st_mtime_ns, *what)
         tasks.append(Task(clip_id, arrival, status.st_size))
-    job = Job(probe, ProbeSettings(whole), engine.timeout_s)
+    job = Job(probe, ProbeSettings(whole), engine.timeout_s, engine.memory_mb or 0)
     outcomes = per_clip.map_clips("download", job, tasks, keys, Probed, engine, label=label)
     return {clip_id: Fetched(a.url, outcomes[clip_id], a.path) for clip_id, a in arrivals.items()}
 

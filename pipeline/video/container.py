@@ -22,6 +22,7 @@ av.logging.set_level(av.logging.PANIC)  # broken files are ordinary input; the m
 # 8K is 33 million pixels. A header may claim any size, and a decoder allocates memory for it.
 _MAX_PIXELS = 1 << 26
 _MAX_RETRIES = 1000  # reads in a row that give no packet
+_NO_MEMORY = "decoding needs more memory than this process may have"
 _ENCRYPTED = "the video is encrypted (DRM)"
 
 
@@ -33,7 +34,7 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
     when the block ends.
 
     Raises:
-        ClipError: not_found, forbidden, unreadable_container, no_video_stream, too_large or decode_error.
+        ClipError: not_found, forbidden, unreadable_container, no_video_stream, too_large, out_of_memory or decode_error.
     """
     try:
         file = Path(path).open("rb")  # noqa: SIM115 (closed below; only errors of opening are caught here)
@@ -75,7 +76,11 @@ def _open_stream(file: BinaryIO) -> Iterator[tuple[InputContainer, VideoStream]]
             yield container, stream
         except av.PermissionError:
             raise ClipError(Failure.DECODE_ERROR, _ENCRYPTED) from None
-        except (av.FFmpegError, cv2.error, ValueError, MemoryError) as error:
+        except MemoryError:
+            raise ClipError(Failure.OUT_OF_MEMORY, _NO_MEMORY) from None
+        except (av.FFmpegError, cv2.error, ValueError) as error:
+            if isinstance(error, cv2.error) and error.code == cv2.Error.StsNoMem:
+                raise ClipError(Failure.OUT_OF_MEMORY, _NO_MEMORY) from None
             raise ClipError(Failure.DECODE_ERROR, error_text(error)) from None
         except ClipError as error:
             if error.code is Failure.DECODE_ERROR and is_encrypted(file):

@@ -25,6 +25,7 @@ def error_line(result, code):
         ("resample__min_frames", 101, ["min_frames", "101", "at most frames, 100"]),
         ("resize__size", 60, ["resize", "60", "multiple of 8"]),
         ("resize__format", "png", ["resize.format", "'png'", "jpg, webp"]),
+        ("engine__memory_mb", 100, ["memory_mb is 100", "at least 256", "null"]),
         ("engine__kind", "cloud", ["engine.kind", "'cloud'", "local"]),
         ("sources__own", {"kind": "youtube"}, ["sources.own.kind", "'youtube'", "folder"]),
         ("sources", {}, ["sources is empty"]),
