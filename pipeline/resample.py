@@ -4,8 +4,10 @@ from fractions import Fraction
 
 from pipeline import params
 from pipeline.params import Resample
+from pipeline.records import manifests
 from pipeline.records.failures import ClipError, Failure
 from pipeline.records.rows import ResampleRow, TrimRow
+from pipeline.runner.inputs import check_unchanged
 from pipeline.runner.per_clip import PerClipStage
 from pipeline.video.frames import read_frame_times
 from pipeline.video.timeline import make_timeline
@@ -16,6 +18,7 @@ VERSION = 2
 def main() -> None:
     """Read trim.parquet, write resample.parquet; reads packet timestamps, decodes only where those cannot be trusted."""
     settings = params.load()
+    check_unchanged(manifests.read(TrimRow))
     STAGE.run(settings.resample, settings.engine)
 
 

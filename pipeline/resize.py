@@ -12,6 +12,7 @@ from pipeline.params import Resize
 from pipeline.records import manifests
 from pipeline.records.failures import TRANSIENT
 from pipeline.records.rows import DownloadRow, ResampleRow, ResizeRow, TrimRow
+from pipeline.runner.inputs import check_unchanged
 from pipeline.runner.per_clip import PerClipStage
 from pipeline.video.container import open_video
 from pipeline.video.filmstrip import decode_ticks, encode
@@ -22,6 +23,7 @@ VERSION = 2
 def main() -> None:
     """Read resample.parquet, write resize.parquet and `data/filmstrips/`."""
     settings = params.load()
+    check_unchanged(manifests.read(TrimRow))
     rows = STAGE.run(settings.resize, settings.engine, timeout_s=settings.resize.timeout_s)
     if not settings.download.keep_raw:
         _drop_raw(rows)

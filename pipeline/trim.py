@@ -5,7 +5,9 @@ from pathlib import Path
 from common.paths import TRIMMED
 from pipeline import params
 from pipeline.params import Trim
+from pipeline.records import manifests
 from pipeline.records.rows import DownloadRow, TrimRow
+from pipeline.runner.inputs import check_unchanged
 from pipeline.runner.per_clip import PerClipStage
 from pipeline.video.cut import Cut, cut
 from pipeline.video.frames import read_frame_times
@@ -16,6 +18,7 @@ VERSION = 2
 def main() -> None:
     """Read download.parquet, write trim.parquet and `data/trimmed/`."""
     settings = params.load()
+    check_unchanged(manifests.read(DownloadRow))
     STAGE.run(settings.trim, settings.engine)
 
 
