@@ -37,13 +37,13 @@ def parser() -> argparse.ArgumentParser:
         "-o", "--out", type=Path, required=True, help=".parquet, or .npy with the ids in .json beside it"
     )
     latents.add_argument("--model", help="a named model; needs --weights")
-    latents.add_argument("--weights", help="path or URL of a checkpoint: ours, MAE-ST's, VideoMAE's or Hugging Face's")
+    latents.add_argument("--weights", help="path, URL or hub name (OWNER/NAME) of a checkpoint in any known layout")
     latents.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="value of a field of the model's config"
     )
     latents.add_argument("--layer", type=int, default=-1, help="output of this block, from 0; -1: the last, normalised")
     latents.add_argument("--tokens", action="store_true", help="all tokens instead of their mean")
-    latents.add_argument("--stride", type=int, default=4, help="ticks between frames")
+    latents.add_argument("--stride", type=int, help="ticks between frames; default: up to 4, as many as fit the clips")
     latents.add_argument("--split", choices=("train", "val", "test"), help="clips of this split only")
     return top
 

@@ -8,6 +8,8 @@ from timm.layers.mlp import Mlp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.models.positions import Rotation, rotate
+
 QKVBias = Literal["none", "no_key", "full"]
 
 
@@ -36,9 +38,9 @@ class Attention(nn.Module):
         self.temperature = nn.Parameter(torch.full((heads, 1, 1), (dim / heads) ** -0.5)) if local else None
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)"""
-        q, k, v = self._project(tokens)
+    def forward(self, tokens: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D); `rotation` of the tokens, if positions are rotary."""
+        q, k, v = self._project(tokens, rotation)
         if self.temperature is None:
             mixed = F.scaled_dot_product_attention(q, k, v)
         else:
@@ -47,22 +49,23 @@ class Attention(nn.Module):
         out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return out
 
-    def weights(self, tokens: Tensor) -> Tensor:
+    def weights(self, tokens: Tensor, rotation: Rotation | None = None) -> Tensor:
         """The attention weights, (B, N, D) -> (B, heads, N, N): rows are queries, columns are keys, rows sum to 1."""
-        q, k, _ = self._project(tokens)
+        q, k, _ = self._project(tokens, rotation)
         scale = (tokens.shape[2] / self.heads) ** -0.5 if self.temperature is None else self.temperature
         scores = q @ k.transpose(2, 3) * scale
         if self.temperature is not None:
             scores = scores.masked_fill(torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device), -torch.inf)
         return scores.softmax(3)
 
-    def _project(self, tokens: Tensor) -> tuple[Tensor, ...]:
+    def _project(self, tokens: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
         """Query, key and value, each (B, heads, N, D / heads)."""
         bias: Tensor | None = self.qkv.bias
         if self.q_bias is not None and self.v_bias is not None:
             bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])
         qkv = F.linear(tokens, self.qkv.weight, bias)
-        return torch.unflatten(qkv, 2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        q, k, v = torch.unflatten(qkv, 2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return (q, k, v) if rotation is None else (rotate(q, rotation), rotate(k, rotation), v)
 
 
 class Block(nn.Module):
@@ -86,9 +89,9 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """(B, N, D) -> (B, N, D)"""
-        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens)))
+    def forward(self, tokens: Tensor, rotation: Rotation | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D); `rotation` of the tokens, if positions are rotary."""
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens), rotation))
         out: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
         return out
 

@@ -20,7 +20,9 @@ class Classifier(nn.Module):
         if config.classes is None:
             raise ValueError("classes is None: a classifier needs a number of classes")
         self.config = config
-        self.encoder = Encoder(replace(config, final_norm=False))  # the pooled token is normalised instead
+        self.encoder = Encoder(
+            replace(config, final_norm=False, pooled_norm=False)
+        )  # the pooled token is normalised instead
         self.norm = nn.LayerNorm(config.dim, eps=config.head_norm_eps)
         self.dropout = nn.Dropout(config.head_dropout)
         self.head = nn.Linear(config.dim, config.classes)

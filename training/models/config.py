@@ -33,10 +33,11 @@ class ModelConfig:
     tokenizer: Literal["tubelet", "spt"] = "tubelet"
     spt_copies: Literal[5, 7] = 5  # 7: also shifted by one frame, both ways
     spt_zero_masked: bool = True  # False: masked pixels leak into visible tokens; for the ablation
-    positions: PositionKind = "sincos_3d"
+    positions: Literal[PositionKind, "rotary_3d"] = "sincos_3d"  # rotary_3d: within attention (V-JEPA 2)
     class_token: bool = False
     class_position: bool = False  # the class token has a learned position (MAE-ST)
     final_norm: bool = True
+    pooled_norm: bool = False  # a norm of the tokens' mean instead (VideoMAE's fc_norm)
     drop_path: float = 0.0  # rate of the last block; linear from 0 at the first
     local_attention: bool = False
     factorised_attention: bool = False  # attention along time, then within each time patch; needs tube masks
@@ -86,6 +87,10 @@ class ModelConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}: must be even for sincos_3d positions")
         if self.decoder_positions == "shared" and self.decoder_dim != self.dim:
             raise ValueError(f"decoder_dim is {self.decoder_dim}: must equal dim, {self.dim}, for shared positions")
+        if self.positions == "rotary_3d":
+            self._check_rotary()
+        if self.pooled_norm and self.final_norm:
+            raise ValueError("final_norm is true: must be false with pooled_norm")
         if self.factorised_attention and self.class_token:
             raise ValueError("class_token is true: must be false with factorised_attention")
         if self.class_position and not self.class_token:
@@ -101,6 +106,17 @@ class ModelConfig:
             )
         if self.pretrained_grid is not None and min(self.pretrained_grid) < 1:
             raise ValueError(f"pretrained_grid is {self.pretrained_grid}: must be at least 1")
+
+    def _check_rotary(self) -> None:
+        if self.dim // self.heads < 6 or self.dim // self.heads % 2:
+            raise ValueError(
+                f"heads is {self.heads}: must give heads of an even number of columns from 6 for rotary_3d"
+            )
+        for name in ("class_token", "factorised_attention"):
+            if getattr(self, name):
+                raise ValueError(f"{name} is true: must be false with rotary_3d positions")
+        if self.decoder_positions == "shared":
+            raise ValueError("decoder_positions is shared: must be the decoder's own with rotary_3d positions")
 
     @property
     def grid(self) -> Grid:

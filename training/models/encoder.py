@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from training.models.blocks import Block, FactorisedBlock, initialise
 from training.models.config import ModelConfig
-from training.models.positions import create_positions
+from training.models.positions import RotaryPositions, Rotation, create_positions
 from training.models.spt import ShiftedPatchTokenization
 from training.models.tubelets import TokenSplit, TubeletEmbedding
 
@@ -18,12 +18,18 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.embed = _embedding(config)
-        self.positions = create_positions(config.positions, config.grid, config.dim, config.pretrained_grid)
+        self.positions: nn.Module | None = None
+        self.rotary: RotaryPositions | None = None
+        if config.positions == "rotary_3d":
+            self.rotary = RotaryPositions(config.grid, config.dim // config.heads)
+        else:
+            self.positions = create_positions(config.positions, config.grid, config.dim, config.pretrained_grid)
         self.class_token = nn.Parameter(torch.zeros(config.dim)) if config.class_token else None
         self.class_position = nn.Parameter(torch.zeros(config.dim)) if config.class_position else None
         rates = np.linspace(0, config.drop_path, config.depth).tolist()
         self.blocks = nn.ModuleList(_block(config, rate) for rate in rates)
         self.norm = nn.LayerNorm(config.dim, eps=config.eps) if config.final_norm else nn.Identity()
+        self.pooled_norm = nn.LayerNorm(config.dim, eps=config.head_norm_eps) if config.pooled_norm else None
         initialise(self)
         for vector in (self.class_token, self.class_position):
             if vector is not None:
@@ -53,11 +59,21 @@ class Encoder(nn.Module):
         Raises:
             ValueError: the video has another shape than the config's, or values that are not finite.
         """
-        tokens = self._block_input(video, split)
+        tokens, rotation = self._block_input(video, split), self._rotation(split)
         for block in self.blocks:
-            tokens = block(tokens)
+            tokens = _apply(block, tokens, rotation)
         tokens = self.norm(tokens)
         return (tokens, None) if self.class_token is None else (tokens[:, 1:], tokens[:, 0])
+
+    def encode(self, video: Tensor) -> Tensor:
+        """All tokens of an unmasked video, (B, N, D)."""
+        tokens: Tensor = self(video)[0]
+        return tokens
+
+    def pool(self, tokens: Tensor) -> Tensor:
+        """One vector per clip from the tokens that `encode` returns: (B, N, D) -> (B, D), their mean, normalised if trained so."""
+        mean = tokens.mean(1)
+        return mean if self.pooled_norm is None else self.pooled_norm(mean)
 
     def hidden_states(self, video: Tensor, split: TokenSplit | None = None) -> list[Tensor]:
         """Input of the first block and output of every block: depth + 1 tensors (B, K, D), a class token first.
@@ -65,9 +81,9 @@ class Encoder(nn.Module):
         Raises:
             ValueError: as `forward`.
         """
-        states = [self._block_input(video, split)]
+        states, rotation = [self._block_input(video, split)], self._rotation(split)
         for block in self.blocks:
-            states.append(block(states[-1]))
+            states.append(_apply(block, states[-1], rotation))
         return states
 
     @torch.no_grad()
@@ -81,17 +97,31 @@ class Encoder(nn.Module):
         if not isinstance(block, Block):
             raise ValueError("factorised attention has no map over all pairs of tokens")
         layer_input = self.hidden_states(video)[:-1][layer]
-        return block.attn.weights(block.norm1(layer_input))
+        return block.attn.weights(block.norm1(layer_input), self._rotation(None))
 
     def _block_input(self, video: Tensor, split: TokenSplit | None) -> Tensor:
-        """Input of the first block: tokens with their positions, a class token first."""
+        """Input of the first block: tokens with their positions (unless rotary), a class token first."""
         self.config.grid.check(video)
-        positions = self.positions()
-        tokens: Tensor = self.embed(video, split) + (positions if split is None else positions[split.visible])
+        tokens: Tensor = self.embed(video, split)
+        if self.positions is not None:
+            positions = self.positions()
+            tokens = tokens + (positions if split is None else positions[split.visible])
         if self.class_token is not None:
             first = self.class_token if self.class_position is None else self.class_token + self.class_position
             tokens = torch.cat([first.expand(len(tokens), 1, -1).to(tokens.dtype), tokens], 1)
         return tokens
+
+    def _rotation(self, split: TokenSplit | None) -> Rotation | None:
+        """The rotation of the tokens by their positions, if these are rotary."""
+        if self.rotary is None:
+            return None
+        rotation: Rotation = self.rotary(None if split is None else split.visible)
+        return rotation
+
+
+def _apply(block: nn.Module, tokens: Tensor, rotation: Rotation | None) -> Tensor:
+    out: Tensor = block(tokens) if rotation is None else block(tokens, rotation)
+    return out
 
 
 def _embedding(config: ModelConfig) -> TubeletEmbedding | ShiftedPatchTokenization:

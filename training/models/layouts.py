@@ -1,7 +1,8 @@
 """Layouts of published checkpoints, and the renaming of their keys to and from ours.
 
-Supported are MAE-ST (facebookresearch/mae_st, and PySlowFast's names for its decoder), VideoMAE (MCG-NJU/VideoMAE) and
-Hugging Face (`transformers`' VideoMAE), each pre-trained and fine-tuned.
+Supported are MAE-ST (facebookresearch/mae_st, and PySlowFast's names for its decoder), VideoMAE and VideoMAE V2
+(MCG-NJU/VideoMAE, OpenGVLab/VideoMAEv2) and Hugging Face (`transformers`' VideoMAE), each pre-trained and fine-tuned; and the
+encoder of V-JEPA 2 (facebookresearch/vjepa2, and `transformers`' VJEPA2Model).
 """
 
 import re
@@ -12,10 +13,12 @@ import torch
 from torch import Tensor
 
 from training.models.config import ModelConfig
+from training.models.positions import sinusoid_1d
 
-Layout = Literal["own", "huggingface", "videomae", "mae_st"]
-_WRAPPERS = ("model_state", "state_dict", "model", "module")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
+Layout = Literal["own", "huggingface", "videomae", "mae_st", "vjepa2", "vjepa2_huggingface"]
+# V-JEPA 2's files have an encoder and its moving average, the target encoder; `transformers`' weights are the encoder's.
+_WRAPPERS = ("model_state", "state_dict", "model", "module", "encoder", "target_encoder")
+_PREFIXES = ("module.", "_orig_mod.", "model.", "backbone.")
 _MAX_NESTING = 4
 
 # Names inside a transformer block: theirs -> ours. attn.q, attn.k and attn.v are then fused into attn.qkv.
@@ -35,6 +38,17 @@ _BLOCK = {
         "output.dense": "mlp.fc2",
     },
     "mae_st": _COMMON_BLOCK | {name: name for name in ("attn.q", "attn.k", "attn.v")},
+    "vjepa2": _COMMON_BLOCK | {"attn.qkv": "attn.qkv"},
+    "vjepa2_huggingface": {
+        "norm1": "norm1",
+        "attention.query": "attn.q",
+        "attention.key": "attn.k",
+        "attention.value": "attn.v",
+        "attention.proj": "attn.proj",
+        "norm2": "norm2",
+        "mlp.fc1": "mlp.fc1",
+        "mlp.fc2": "mlp.fc2",
+    },
 }
 # Prefixes of blocks, as patterns with the block's number, and names outside of blocks: theirs -> ours.
 _BLOCK_PREFIXES = {
@@ -48,6 +62,8 @@ _BLOCK_PREFIXES = {
         r"decoder_blocks\.(\d+)\.": "decoder.blocks.",
         r"pred_head\.transforms\.0\.(\d+)\.": "decoder.blocks.",
     },
+    "vjepa2": {r"blocks\.(\d+)\.": "encoder.blocks."},
+    "vjepa2_huggingface": {r"(?:vjepa2\.)?encoder\.layer\.(\d+)\.": "encoder.blocks."},
 }
 _OUTSIDE_BLOCKS = {
     "huggingface": {
@@ -90,6 +106,23 @@ _OUTSIDE_BLOCKS = {
         "pred_head.projections.0": "decoder.head",
         "head": "head",
     },
+    "vjepa2": {"patch_embed.proj": "encoder.embed.proj", "norm": "encoder.norm"},
+    "vjepa2_huggingface": {
+        "encoder.embeddings.patch_embeddings.proj": "encoder.embed.proj",
+        "encoder.layernorm": "encoder.norm",
+        "vjepa2.encoder.embeddings.patch_embeddings.proj": "encoder.embed.proj",
+        "vjepa2.encoder.layernorm": "encoder.norm",
+    },
+}
+# Keys, or prefixes that end with a dot, of weights that are not loaded, and the reason.
+LEFT_OUT: dict[Layout, dict[str, str]] = {
+    "vjepa2": {"pos_embed": "a table from before positions were rotary; the published code ignores it"},
+    "vjepa2_huggingface": {
+        "predictor.": "predicts latents of masked tokens, for pre-training only",
+        "vjepa2.predictor.": "predicts latents of masked tokens, for pre-training only",
+        "pooler.": "attentive pooling of a classifier of other classes",
+        "classifier.": "the head of a classifier of other classes",
+    },
 }
 
 
@@ -117,6 +150,10 @@ def detect(state: Mapping[str, Tensor]) -> Layout | None:
         return "huggingface"
     if "blocks.0.attn.q.weight" in state:
         return "mae_st"
+    if any(f"{prefix}encoder.layer.0.attention.query.weight" in state for prefix in ("", "vjepa2.")):
+        return "vjepa2_huggingface"
+    if "blocks.0.attn.qkv.bias" in state:  # VideoMAE has q_bias and v_bias instead
+        return "vjepa2"
     if "blocks.0.attn.qkv.weight" in state or "encoder.blocks.0.attn.qkv.weight" in state:
         return "videomae"
     return None
@@ -125,18 +162,16 @@ def detect(state: Mapping[str, Tensor]) -> Layout | None:
 def to_own(state: Mapping[str, Tensor], layout: Layout) -> dict[str, Tensor]:
     """A state dict of `layout` with our keys and shapes. Keys that the layout does not have stay as they are.
 
-    Saved tables of fixed positions are dropped: the model computes them.
+    Dropped are the keys in `LEFT_OUT` and saved tables of VideoMAE's fixed positions, which the model computes.
     """
     if layout == "own":
         return dict(state)
+    state = {key: value for key, value in state.items() if not _is_left_out(key, value, layout)}
     renamed = {_rename(key, layout, state): value for key, value in state.items()}
     if layout == "mae_st" and "decoder.norm.weight" not in renamed:
         renamed = _rename_decoder_norm(renamed)
     if "decoder.positions.table" in renamed:
         _split_class_position(renamed)
-    renamed.pop("encoder.pos_embed", None)
-    if layout == "videomae":
-        renamed.pop("pos_embed", None)
     return {key: _reshape(key, value) for key, value in fuse_qkv(renamed).items()}
 
 
@@ -249,6 +284,13 @@ def split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             split[key] = value
     return split
+
+
+def _is_left_out(key: str, value: Tensor, layout: Layout) -> bool:
+    if layout == "videomae" and key in ("pos_embed", "encoder.pos_embed"):
+        table = value.flatten(0, -2)  # a learned table stays, and is an unexpected key
+        return torch.allclose(table.float(), sinusoid_1d(*table.shape).to(table.device), atol=1e-3)
+    return any(key == name or (name.endswith(".") and key.startswith(name)) for name in LEFT_OUT.get(layout, ()))
 
 
 def _rename(key: str, layout: Layout, state: Mapping[str, Tensor]) -> str:

@@ -96,7 +96,8 @@ class MAE(nn.Module):
 
     def _predict(self, video: Tensor, split: TokenSplit, decoded: Tensor) -> Tensor:
         tokens, class_token = self.encoder(video, split)
-        prediction: Tensor = self.decoder(tokens, class_token, split.visible, decoded, self.encoder.positions())
+        positions = None if self.encoder.positions is None else self.encoder.positions()
+        prediction: Tensor = self.decoder(tokens, class_token, split.visible, decoded, positions)
         return prediction
 
     def _loss(self, prediction: Tensor, target: Tensor, weight: Tensor | None) -> Tensor:
@@ -133,7 +134,12 @@ class Decoder(nn.Module):
         nn.init.trunc_normal_(self.mask_token, std=0.02)
 
     def forward(
-        self, tokens: Tensor, class_token: Tensor | None, visible: Tensor, decoded: Tensor, encoder_positions: Tensor
+        self,
+        tokens: Tensor,
+        class_token: Tensor | None,
+        visible: Tensor,
+        decoded: Tensor,
+        encoder_positions: Tensor | None,
     ) -> Tensor:
         """Predict the targets of the tokens `decoded`.
 
@@ -142,12 +148,14 @@ class Decoder(nn.Module):
             class_token: (B, D), encoded, or None.
             visible: (B, K), the token numbers of `tokens`.
             decoded: (B, M), the token numbers to predict.
-            encoder_positions: (N, D), used if the config shares them.
+            encoder_positions: (N, D), used if the config shares them; None if the encoder's are rotary.
 
         Returns:
             (B, M, patch_dim)
         """
-        positions = encoder_positions if self.positions is None else self.positions()
+        positions: Tensor | None = encoder_positions if self.positions is None else self.positions()
+        if positions is None:  # the config's checks rule it out
+            raise ValueError("the decoder shares the encoder's positions, and these are rotary")
         embedded = self.embed(tokens)
         # Attention does not depend on order: mask tokens go last, where their predictions are read.
         sequence = [embedded + positions[visible], (self.mask_token + positions[decoded]).to(embedded.dtype)]

@@ -1,7 +1,7 @@
-"""Position embeddings of tokens: fixed sine-cosine tables, and learned ones, joint or separate for space and time."""
+"""Positions of tokens: tables that are added to them (fixed sine-cosine, or learned), and rotary ones within attention."""
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from training.models.tubelets import Grid
 
-PositionKind = Literal["sincos_3d", "sincos_1d", "separable", "joint"]
+PositionKind = Literal["sincos_3d", "sincos_1d", "separable", "joint"]  # tables that are added to the tokens
 
 
 def sine_cosine(positions: Tensor, dim: int) -> Tensor:
@@ -120,6 +120,53 @@ class JointPositions(nn.Module):
     def forward(self) -> Tensor:
         """(N, D)"""
         return self.table
+
+
+class Rotation(NamedTuple):
+    """Cosines and sines for the D columns of a head, each (N, D), or (B, 1, K, D) for K of the tokens of each clip."""
+
+    cosine: Tensor
+    sine: Tensor
+
+
+def rotate(values: Tensor, rotation: Rotation) -> Tensor:
+    """Rotate the pairs of neighbouring columns of queries or keys, (B, heads, N, D)."""
+    even, odd = torch.unflatten(values, -1, (-1, 2)).unbind(-1)
+    quarter_turn = torch.stack((-odd, even), -1).flatten(-2)
+    return (values * rotation.cosine + quarter_turn * rotation.sine).to(values.dtype)
+
+
+class RotaryPositions(nn.Module):
+    """Rotary positions (RoPE) by time, row and column, as in V-JEPA 2 (arXiv 2506.09985).
+
+    A third of a head's columns, rounded down to an even number, encodes each axis; columns left over are not rotated.
+    Positions are counted in tokens from 0 whatever the grid, so that weights fit other grids without interpolation.
+
+    Raises:
+        ValueError: a head has fewer than 6 columns.
+    """
+
+    cosine: Tensor
+    sine: Tensor
+
+    def __init__(self, grid: Grid, head_dim: int) -> None:
+        super().__init__()
+        width = 2 * (head_dim // 6)
+        if not width:
+            raise ValueError(f"rotary positions of heads of {head_dim} columns: must be at least 6")
+        rates = 10000.0 ** -(torch.arange(width // 2, dtype=torch.float64) / (width // 2))
+        rates = torch.cat([rates, rates])  # not each rate twice in a row: the published weights were trained like this
+        axes = (torch.arange(size, dtype=torch.float64) for size in (grid.time_patches, grid.side, grid.side))
+        angles = [axis.reshape(-1, 1) * rates for axis in torch.meshgrid(*axes, indexing="ij")]
+        table = torch.cat([*angles, torch.zeros(grid.tokens, head_dim - 3 * width, dtype=torch.float64)], 1)
+        self.register_buffer("cosine", table.cos().float(), persistent=False)
+        self.register_buffer("sine", table.sin().float(), persistent=False)
+
+    def forward(self, index: Tensor | None = None) -> Rotation:
+        """The rotation of all tokens, or of the token numbers `index` (B, K)."""
+        if index is None:
+            return Rotation(self.cosine, self.sine)
+        return Rotation(self.cosine[index].unsqueeze(1), self.sine[index].unsqueeze(1))
 
 
 def create_positions(kind: PositionKind, grid: Grid, dim: int, pretrained: tuple[int, int] | None = None) -> nn.Module:

@@ -52,6 +52,22 @@ _VIDEOMAE_BASE = ModelConfig(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
 )
+# The large, huge and giant models of VideoMAE V2 are pre-trained with a decoder of 4 blocks.
+_VIDEOMAE_V2 = replace(_VIDEOMAE_BASE, decoder_dim=512, decoder_depth=4, decoder_heads=8)
+# The encoder is as published; V-JEPA 2 reconstructs no pixels, so the decoder is a small one without weights.
+_VJEPA2_LARGE = ModelConfig(
+    num_frames=64,
+    image_size=256,
+    tubelet=2,
+    patch=16,
+    dim=1024,
+    depth=24,
+    heads=16,
+    positions="rotary_3d",
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+_VJEPA2_GIANT = replace(_VJEPA2_LARGE, dim=1408, depth=40, heads=22, mlp_ratio=48 / 11)
 
 PRESETS: dict[str, ModelConfig] = {
     "paper_small": _PAPER_AUTOENCODER,
@@ -83,4 +99,13 @@ PRESETS: dict[str, ModelConfig] = {
         target="per_patch",
         target_frames=8,
     ),
+    "videomae_v2_small": replace(_VIDEOMAE_BASE, dim=384, heads=6, decoder_dim=192, decoder_heads=3),
+    "videomae_v2_base": _VIDEOMAE_BASE,
+    "videomae_v2_large": replace(_VIDEOMAE_V2, dim=1024, depth=24, heads=16),
+    "videomae_v2_huge": replace(_VIDEOMAE_V2, dim=1280, depth=32, heads=16),
+    "videomae_v2_giant": replace(_VIDEOMAE_V2, patch=14, dim=1408, depth=40, heads=16, mlp_ratio=48 / 11),
+    "vjepa2_vitl": _VJEPA2_LARGE,
+    "vjepa2_vith": replace(_VJEPA2_LARGE, dim=1280, depth=32),
+    "vjepa2_vitg": _VJEPA2_GIANT,
+    "vjepa2_vitg_384": replace(_VJEPA2_GIANT, image_size=384),
 }

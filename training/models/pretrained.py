@@ -6,7 +6,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -15,15 +15,17 @@ from torch import Tensor, nn
 
 from common.errors import WorkError
 from common.files import replacing, write_json
-from training.models import layouts, remote
+from training.models import hub, layouts
 from training.models.classifier import Classifier
 from training.models.config import ModelConfig
+from training.models.encoder import Encoder
 from training.models.mae import MAE
 from training.models.positions import FixedPositions, interpolate_positions
 from training.models.tubelets import Grid
 
 FORMAT = "spatiotemporal-meta/2"
-_PUBLISHED_FRAMES, _PUBLISHED_SIZE = 16, 224  # of all published VideoMAE weights
+_PUBLISHED_FRAMES, _PUBLISHED_SIZE = 16, 224  # of all published weights of VideoMAE and VideoMAE V2
+_SHARD_INDEX = "model.safetensors.index.json"
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -50,12 +52,13 @@ def export_pretrained(model: MAE | Classifier, path: Path | str, layout: Literal
 def load_pretrained(model: Model, path: Path | str, *, encoder_only: bool = False, sha256: str | None = None) -> Model:
     """Load weights into `model` and return it.
 
-    The layout (ours, MAE-ST's, VideoMAE's, Hugging Face's) is recognised by its keys. Positions for another grid than the
-    model's, learned ones and VideoMAE's fixed ones, are interpolated: bicubic in space, linear in time.
+    The layout (see `layouts`) is recognised by its keys. Positions for another grid than the model's, learned ones and
+    VideoMAE's fixed ones, are interpolated: bicubic in space, linear in time. Rotary ones fit any grid as they are.
 
     Args:
-        model: `MAE`, `Classifier`, or any module for a checkpoint of its own.
-        path: a file, a folder written by `transformers`, or a URL, which is downloaded once (see `remote`).
+        model: `MAE`, `Classifier`, `Encoder`, or any module for a checkpoint of its own.
+        path: a file, a folder written by `transformers`, a URL, or a name on the Hugging Face hub as OWNER/NAME; what is not
+            here is downloaded once (see `remote`).
         encoder_only: load `model.encoder` alone; a decoder or head in the file is ignored.
         sha256: hex digest that the file must have.
 
@@ -63,7 +66,38 @@ def load_pretrained(model: Model, path: Path | str, *, encoder_only: bool = Fals
         WorkError: the file is missing, damaged, of an unknown layout or another digest; or a key is missing, unexpected, or
             of another shape, in which case every such key is named.
     """
-    file = remote.local_path(str(path), sha256)
+    _load(model, _open(path, sha256), str(path), encoder_only=encoder_only)
+    return model
+
+
+def read_encoder(config: ModelConfig, path: Path | str, *, sha256: str | None = None) -> Encoder:
+    """The encoder of `config` with the weights in `path`, as `load_pretrained(..., encoder_only=True)` loads them.
+
+    Its norm is where the weights have it: a fine-tuned or distilled VideoMAE normalises the mean of the tokens (`Encoder.pool`),
+    a pre-trained one every token.
+
+    Raises:
+        WorkError: as `load_pretrained`.
+    """
+    checkpoint = _open(path, sha256)
+    if "norm.weight" in checkpoint.state and "encoder.norm.weight" not in checkpoint.state:
+        config = replace(config, final_norm=False, pooled_norm=config.pooling == "mean")
+    encoder = Encoder(config)
+    _load(encoder, checkpoint, str(path))
+    return encoder
+
+
+class _Checkpoint(NamedTuple):
+    """The weights in a file, by our keys."""
+
+    state: dict[str, Tensor]
+    layout: layouts.Layout
+    saved: ModelConfig | None
+    file: Path
+
+
+def _open(path: Path | str, sha256: str | None) -> _Checkpoint:
+    file = hub.local_path(str(path), sha256)
     content = _read(file)
     saved: ModelConfig | None = None
     layout: layouts.Layout | None = "own"
@@ -75,22 +109,34 @@ def load_pretrained(model: Model, path: Path | str, *, encoder_only: bool = Fals
     if layout is None or not state:
         keys = ", ".join(map(str, list(state or content)[:5]))
         raise WorkError(f"{path} has a layout that is not supported: its keys are {keys}")
-    state = layouts.to_own(state, layout)
-    grid = None
-    if isinstance(model, MAE | Classifier):
-        grid = _pretrained_grid(model, state, layout, saved, file)
+    return _Checkpoint(layouts.to_own(state, layout), layout, saved, file)
+
+
+def _load(model: nn.Module, checkpoint: _Checkpoint, source: str, *, encoder_only: bool = False) -> None:
+    state, grid = dict(checkpoint.state), None
+    if isinstance(model, MAE | Classifier | Encoder):
+        grid = _pretrained_grid(model.config, checkpoint)
         _interpolate_learned(state, grid, (model.config.grid.time_patches, model.config.grid.side))
-    if encoder_only:
-        state = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
-        encoder = model.get_submodule("encoder")
-        if isinstance(encoder.get_submodule("norm"), nn.Identity):  # a classifier normalises the pooled token instead
-            state = {key: value for key, value in state.items() if not key.startswith("norm.")}
-        load_strict(encoder, state, str(path))
+    if encoder_only or isinstance(model, Encoder):
+        encoder = model if isinstance(model, Encoder) else model.get_submodule("encoder")
+        load_strict(encoder, _encoder_state(encoder, state, checkpoint.layout), source)
     else:
-        load_strict(model, state, str(path))
-    if isinstance(model, MAE | Classifier) and grid is not None:
+        load_strict(model, state, source)
+    if isinstance(model, MAE | Classifier | Encoder) and grid is not None:
         _set_pretrained_grid(model, grid)
-    return model
+
+
+def _encoder_state(encoder: nn.Module, state: Mapping[str, Tensor], layout: layouts.Layout) -> dict[str, Tensor]:
+    """The weights of `encoder` alone; of a published layout also keys that belong to nothing, which are then unexpected."""
+    own = {key.removeprefix("encoder."): value for key, value in state.items() if key.startswith("encoder.")}
+    if isinstance(encoder.get_submodule("norm"), nn.Identity):  # a classifier normalises the pooled token instead
+        own = {key: value for key, value in own.items() if not key.startswith("norm.")}
+    if getattr(encoder, "pooled_norm", None) is not None:
+        own |= {f"pooled_{key}": value for key, value in state.items() if key.startswith("norm.")}
+    if layout != "own":
+        parts = ("encoder.", "decoder.", "norm.", "head.")
+        own |= {key: value for key, value in state.items() if not key.startswith(parts)}
+    return own
 
 
 def load_strict(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
@@ -136,6 +182,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     """Read a checkpoint file of any kind, or the one in a folder written by `transformers`."""
+    if (path / _SHARD_INDEX).exists():
+        return _read_shards(path)
     if path.is_dir():
         found = [path / name for name in ("model.safetensors", "pytorch_model.bin") if (path / name).exists()]
         if not found:
@@ -147,6 +195,21 @@ def _read(path: Path) -> dict[str, Any]:
         return dict(load_file(path))
     except (SafetensorError, OSError) as error:
         raise WorkError(f"{path} is damaged: {error}") from None
+
+
+def _read_shards(folder: Path) -> dict[str, Any]:
+    """Read weights that are split into several safetensors files, which an index beside them lists."""
+    try:
+        names = sorted(set(json.loads((folder / _SHARD_INDEX).read_text())["weight_map"].values()))
+        inside = all(Path(name).name == name and name.endswith(".safetensors") for name in names)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WorkError(f"{folder / _SHARD_INDEX} is damaged: {error!r}") from None
+    if not inside:
+        raise WorkError(f"{folder / _SHARD_INDEX} lists files that are not safetensors files of its folder")
+    content: dict[str, Any] = {}
+    for name in names:
+        content |= _read(folder / name)
+    return content
 
 
 def _interpolate_learned(state: dict[str, Tensor], old: tuple[int, int], new: tuple[int, int]) -> None:
@@ -161,7 +224,7 @@ def _interpolate_learned(state: dict[str, Tensor], old: tuple[int, int], new: tu
             state[table] = interpolate_positions(state[table], old, new)
 
 
-def _set_pretrained_grid(model: MAE | Classifier, grid: tuple[int, int]) -> None:
+def _set_pretrained_grid(model: MAE | Classifier | Encoder, grid: tuple[int, int]) -> None:
     """Make the fixed positions of `model` those of weights that were trained on `grid`, and note it in its config."""
     fixed = [module for module in model.modules() if isinstance(module, FixedPositions)]
     own = (model.config.grid.time_patches, model.config.grid.side)
@@ -169,20 +232,19 @@ def _set_pretrained_grid(model: MAE | Classifier, grid: tuple[int, int]) -> None
     if fixed and model.config.pretrained_grid != pretrained:
         for module in fixed:
             module.set_pretrained_grid(pretrained)
-        model.config = replace(model.config, pretrained_grid=pretrained)
-        model.encoder.config = replace(model.encoder.config, pretrained_grid=pretrained)
+        for part in model.modules():
+            if isinstance(part, MAE | Classifier | Encoder):
+                part.config = replace(part.config, pretrained_grid=pretrained)
 
 
-def _pretrained_grid(
-    model: MAE | Classifier, state: Mapping[str, Tensor], layout: layouts.Layout, saved: ModelConfig | None, file: Path
-) -> tuple[int, int]:
+def _pretrained_grid(config: ModelConfig, checkpoint: _Checkpoint) -> tuple[int, int]:
     """(time patches, side) of the grid on which the weights were trained; the model's own if nothing in the file gives it."""
-    config = model.config
+    state, layout, saved, file = checkpoint
     if "encoder.positions.space" in state and "encoder.positions.time" in state:
         return len(state["encoder.positions.time"]), math.isqrt(len(state["encoder.positions.space"]))
     if saved is not None:
         return saved.pretrained_grid or (saved.grid.time_patches, saved.grid.side)
-    if layout == "huggingface" and (file / "config.json").exists():
+    if layout in ("videomae", "huggingface") and (file / "config.json").exists():
         return _huggingface_grid(file / "config.json")
     if layout in ("videomae", "huggingface"):
         return _PUBLISHED_FRAMES // config.tubelet, _PUBLISHED_SIZE // config.patch
@@ -192,8 +254,10 @@ def _pretrained_grid(
 def _huggingface_grid(path: Path) -> tuple[int, int]:
     try:
         saved = json.loads(path.read_text())
-        grid = Grid(saved["num_frames"], saved["image_size"], saved["tubelet_size"], saved["patch_size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        saved = saved.get("model_config", saved)  # VideoMAE V2 nests the sizes, and has img_size
+        size = saved["img_size"] if "img_size" in saved else saved["image_size"]
+        grid = Grid(saved["num_frames"], size, saved["tubelet_size"], saved["patch_size"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise WorkError(f"{path} is not a config of transformers' VideoMAE: {error!r}") from None
     return grid.time_patches, grid.side
 

@@ -21,10 +21,11 @@ from training import params
 from training.clips import Clip, Clips
 from training.engine.checkpoints import checkpoint_path
 from training.engine.device import pick_device
-from training.models import MAE, Classifier, create_model, load_pretrained
+from training.models import Encoder, load_encoder
 from training.models.preprocess import preprocess
 
-_BATCH = 32
+_CLIPS, _TOKENS = 32, 16_384  # at most in a batch; one clip of V-JEPA 2 has 8,192 tokens
+_STRIDE = 4
 
 
 def main(
@@ -35,21 +36,22 @@ def main(
     overrides: dict[str, Any],
     layer: int = -1,
     pool: Literal["mean", "tokens"] = "mean",
-    stride: int = 4,
+    stride: int | None = None,
     split: str | None = None,
 ) -> None:
     """Write latents to a `.parquet` file (clip_id, latent), or to an `.npy` file with the ids in a `.json` beside it.
 
-    Windows begin at a clip's first tick; a clip that is shorter is repeated.
+    Windows begin at a clip's first tick; a clip that is shorter is repeated. Clips are resized to the model's size and
+    standardised by its own mean and std.
 
     Args:
         out: ends in .parquet or .npy; an .npy has shape (clips, D), or (clips, N, D) with `pool` tokens.
         model: a named model.
-        weights: path or URL of a checkpoint in any layout that `load_pretrained` knows.
+        weights: path, URL or hub name of a checkpoint in any layout that `load_pretrained` knows.
         overrides: of fields of the model's config.
         layer: block whose output is taken, from 0; -1 is the last, with the encoder's final norm.
-        pool: mean of the tokens, or all tokens.
-        stride: ticks between frames.
+        pool: mean of the tokens (normalised where the weights have a norm for it), or all tokens.
+        stride: ticks between frames; None: 4, or as many as fit the window into the longest clip.
         split: clips of this split only.
 
     Raises:
@@ -60,8 +62,8 @@ def main(
         raise ParamError(f"-o {out}: must end in .parquet or .npy")
     if out.suffix == ".parquet" and pool == "tokens":
         raise ParamError(f"-o {out}: --tokens are written to an .npy file only")
-    network = load_pretrained(create_model(model, **overrides), weights, encoder_only=True).eval().to(pick_device())
-    config = network.config
+    encoder = load_encoder(model, weights, **overrides).to(pick_device())
+    config = encoder.config
     if not -1 <= layer < config.depth:
         raise ParamError(f"--layer {layer}: must be from -1 to {config.depth - 1}")
     clips = Clips()
@@ -69,7 +71,9 @@ def main(
     if not rows:
         raise WorkError(f"no clips in split {split!r}" if split else "no clips in manifests/shards.parquet")
     ids = [row.clip_id for row in rows]
-    batches = _encode_clips(network, clips, rows, layer, pool, stride)
+    if stride is None:
+        stride = max(1, min(_STRIDE, max(row.valid_frames for row in rows) // config.num_frames))
+    batches = _encode_clips(encoder, clips, rows, layer, pool, stride)
     if out.suffix == ".parquet":
         _write_parquet(out, ids, batches)
     else:
@@ -86,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
     """
     if (arguments.model is None) != (arguments.weights is None):
         raise ParamError("--model and --weights go together")
-    if arguments.stride < 1:
+    if arguments.stride is not None and arguments.stride < 1:
         raise ParamError(f"--stride {arguments.stride}: must be at least 1")
     settings = params.load().pretrain
     model, weights, overrides = arguments.model, arguments.weights, {}
@@ -115,14 +119,25 @@ def run(arguments: argparse.Namespace) -> None:
 
 @torch.no_grad()
 def _encode_clips(
-    network: MAE | Classifier, clips: Clips, rows: Sequence[Clip], layer: int, pool: str, stride: int
+    encoder: Encoder, clips: Clips, rows: Sequence[Clip], layer: int, pool: str, stride: int
 ) -> Iterator[NDArray[np.float32]]:
     """Latents of consecutive clips, a batch at a time: (B, D), or (B, N, D) if `pool` is tokens."""
-    for first in tqdm(range(0, len(rows), _BATCH), desc="latents", unit="batch", disable=None):
-        windows = [_window(clips, row, network.config.num_frames, stride) for row in rows[first : first + _BATCH]]
-        video = preprocess(torch.from_numpy(np.stack(windows)).to(pick_device()), network.config)
-        tokens = network.encode(video) if layer == -1 else _block_output(network, video, layer)
-        yield (tokens.mean(1) if pool == "mean" else tokens).float().cpu().numpy()
+    size = _batch_size(encoder)
+    for first in tqdm(range(0, len(rows), size), desc="latents", unit="batch", disable=None):
+        windows = [_window(clips, row, encoder.config.num_frames, stride) for row in rows[first : first + size]]
+        video = preprocess(torch.from_numpy(np.stack(windows)).to(pick_device()), encoder.config)
+        if layer == -1:
+            tokens = encoder.encode(video)
+            latents = encoder.pool(tokens) if pool == "mean" else tokens
+        else:
+            tokens = _block_output(encoder, video, layer)
+            latents = tokens.mean(1) if pool == "mean" else tokens
+        yield latents.float().cpu().numpy()
+
+
+def _batch_size(encoder: Encoder) -> int:
+    """Clips in a batch, so that memory is bounded by the number of tokens."""
+    return max(1, min(_CLIPS, _TOKENS // encoder.config.grid.tokens))
 
 
 def _window(clips: Clips, clip: Clip, frames: int, stride: int) -> NDArray[np.uint8]:
@@ -130,10 +145,10 @@ def _window(clips: Clips, clip: Clip, frames: int, stride: int) -> NDArray[np.ui
     return clips.frames(clip.clip_id)[ticks]
 
 
-def _block_output(network: MAE | Classifier, video: Tensor, layer: int) -> Tensor:
+def _block_output(encoder: Encoder, video: Tensor, layer: int) -> Tensor:
     """Tokens (B, N, D) after a block, without a class token."""
-    tokens = network.encoder.hidden_states(video)[layer + 1]
-    return tokens if network.encoder.class_token is None else tokens[:, 1:]
+    tokens = encoder.hidden_states(video)[layer + 1]
+    return tokens if encoder.class_token is None else tokens[:, 1:]
 
 
 def _write_parquet(path: Path, ids: Sequence[str], batches: Iterable[NDArray[np.float32]]) -> None:

@@ -17,6 +17,15 @@ PARAMETERS = {
     "videomae_base": (94_210_944, None),
     "videomae_large": (342_996_992, None),
     "mae_st_large": (318_429_440, 304_096_256),  # the encoder as published
+    "videomae_v2_small": (24_029_376, 21_879_936),
+    "videomae_v2_base": (94_210_944, 86_227_200),
+    "videomae_v2_large": (317_782_016, 303_860_736),
+    "videomae_v2_huge": (645_659_392, 631_607_040),
+    "videomae_v2_giant": (1_026_306_560, 1_011_610_752),
+    "vjepa2_vitl": (304_356_672, 303_885_312),  # the encoders as transformers counts; the small decoders are ours
+    "vjepa2_vith": (632_143_936, 631_648_000),
+    "vjepa2_vitg": (1_012_695_300, 1_012_173_952),
+    "vjepa2_vitg_384": (1_012_695_300, 1_012_173_952),
 }
 
 
@@ -71,7 +80,35 @@ def test_unknown_field_is_an_error_that_lists_the_fields():
         ({"bias": "some"}, "bias is 'some': must be one of none, no_key, full"),
         ({"tokenizer": "cubes"}, "tokenizer is 'cubes': must be one of tubelet, spt"),
         ({"spt_copies": 6}, "spt_copies is 6: must be one of 5, 7"),
-        ({"positions": "shared"}, "positions is 'shared': must be one of sincos_3d, sincos_1d, separable, joint"),
+        (
+            {"positions": "shared"},
+            "positions is 'shared': must be one of sincos_3d, sincos_1d, separable, joint, rotary_3d",
+        ),
+        (
+            {"decoder_positions": "rotary_3d"},
+            "decoder_positions is 'rotary_3d': must be one of sincos_3d, sincos_1d, separable, joint, shared",
+        ),
+        (
+            {"positions": "rotary_3d", "heads": 48},
+            "heads is 48: must give heads of an even number of columns from 6 for rotary_3d",
+        ),
+        (
+            {"positions": "rotary_3d", "dim": 198},
+            "heads is 6: must give heads of an even number of columns from 6 for rotary_3d",
+        ),
+        (
+            {"positions": "rotary_3d", "class_token": True},
+            "class_token is true: must be false with rotary_3d positions",
+        ),
+        (
+            {"positions": "rotary_3d", "factorised_attention": True},
+            "factorised_attention is true: must be false with rotary_3d positions",
+        ),
+        (
+            {"positions": "rotary_3d", "decoder_positions": "shared", "decoder_dim": 192},
+            "decoder_positions is shared: must be the decoder's own with rotary_3d positions",
+        ),
+        ({"pooled_norm": True}, "final_norm is true: must be false with pooled_norm"),
         (
             {"decoder_positions": "none"},
             "decoder_positions is 'none': must be one of sincos_3d, sincos_1d, separable, joint, shared",

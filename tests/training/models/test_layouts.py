@@ -14,6 +14,7 @@ from training.models.layouts import (
     to_huggingface,
     to_own,
 )
+from training.models.positions import sinusoid_1d
 
 HUGGINGFACE = {
     "bias": "no_key",
@@ -67,11 +68,12 @@ def test_unknown_keys_are_kept_as_they_are(published):
     assert "something.else" in to_own(weights, published.layout)
 
 
-def test_saved_tables_of_fixed_positions_are_dropped():
-    videomae = PUBLISHED["VideoMAE"]
-    for key in ("pos_embed", "encoder.pos_embed"):
-        renamed = to_own(videomae.weights() | {key: torch.zeros(1, 1568, DIM)}, "videomae")
-        assert renamed.keys() == to_own(videomae.weights(), "videomae").keys()
+@pytest.mark.parametrize("key", ["pos_embed", "encoder.pos_embed"])
+def test_saved_tables_of_fixed_positions_are_dropped_and_learned_ones_are_not(key):
+    videomae, fixed = PUBLISHED["VideoMAE"], sinusoid_1d(1568, DIM)[None]
+    renamed = to_own(videomae.weights() | {key: fixed}, "videomae")
+    assert renamed.keys() == to_own(videomae.weights(), "videomae").keys()
+    assert key in to_own(videomae.weights() | {key: fixed + 0.1 * torch.randn_like(fixed)}, "videomae")
 
 
 def test_first_row_of_mae_sts_joint_table_is_the_class_tokens():

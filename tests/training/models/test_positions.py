@@ -8,9 +8,11 @@ from timm.layers.pos_embed import resample_abs_pos_embed
 from training.models.positions import (
     FixedPositions,
     JointPositions,
+    RotaryPositions,
     SeparablePositions,
     create_positions,
     interpolate_positions,
+    rotate,
     sine_cosine,
     sine_cosine_3d,
     sinusoid_1d,
@@ -112,6 +114,49 @@ def test_fixed_positions_of_a_pretrained_grid_are_its_table_interpolated(kind):
     assert torch.equal(positions(), expected)
     positions.set_pretrained_grid(None)
     assert torch.equal(positions(), native)
+
+
+# Rotary
+
+
+def test_rotary_positions_by_hand():
+    """Heads of 14 columns: 4 each for time, row and column, 2 not rotated. The rates 1 and 0.01 alternate within a pair."""
+    values = torch.arange(1.0, 15).expand(1, 1, 64, 14)
+    found = rotate(values, RotaryPositions(GRID, 14)())[0, 0, 2 * 16 + 1 * 4 + 3]  # time 2, row 1, column 3
+    expected = []
+    for first, position in ((1.0, 2.0), (5.0, 1.0), (9.0, 3.0)):
+        for low in (first, first + 2):
+            angles = position * 1.0, position * 0.01
+            expected.append(low * np.cos(angles[0]) - (low + 1) * np.sin(angles[0]))
+            expected.append((low + 1) * np.cos(angles[1]) + low * np.sin(angles[1]))
+    np.testing.assert_allclose(found, [*expected, 13, 14], atol=1e-5)
+
+
+def test_rotary_positions_of_some_tokens_are_those_of_all():
+    positions, values = RotaryPositions(GRID, 16), torch.randn(2, 3, 64, 16)
+    index = torch.tensor([[0, 5, 63], [7, 2, 40]])
+    expected = rotate(values, positions())
+    for clip in range(2):
+        part = rotate(values[clip : clip + 1, :, index[clip]], positions(index[clip : clip + 1]))
+        assert torch.allclose(part[0], expected[clip, :, index[clip]])
+
+
+def test_rotary_positions_do_not_depend_on_the_grids_size():
+    """A token at the same time, row and column is rotated by the same angles on a larger grid."""
+    small = RotaryPositions(GRID, 18)().cosine.reshape(4, 4, 4, 18)
+    large = RotaryPositions(Grid(num_frames=16, image_size=128, tubelet=2, patch=16), 18)().cosine.reshape(8, 8, 8, 18)
+    assert torch.equal(large[:4, :4, :4], small)
+
+
+def test_rotary_positions_keep_the_type_of_the_values_and_are_not_saved():
+    positions = RotaryPositions(GRID, 18)
+    assert rotate(torch.zeros(1, 1, 64, 18, dtype=torch.bfloat16), positions()).dtype == torch.bfloat16
+    assert not positions.state_dict()
+
+
+def test_rotary_positions_of_narrow_heads_are_an_error():
+    with pytest.raises(ValueError, match="heads of 4 columns: must be at least 6"):
+        RotaryPositions(GRID, 4)
 
 
 # Interpolation

@@ -12,8 +12,9 @@ from common import command
 from tests.training import toy
 from training import __main__ as entry
 from training.clips import Clips
-from training.models import create_model, export_pretrained
+from training.models import Encoder, create_model, export_pretrained, model_config
 from training.models.preprocess import preprocess
+from training.tools import latents as latents_tool
 
 SMALL = {"num_frames": 8, "dim": 48, "depth": 2, "heads": 3, "decoder_dim": 24, "decoder_depth": 1}
 
@@ -90,7 +91,7 @@ def test_a_clip_shorter_than_the_window_is_repeated(here, export):
     toy.write_params(here)
     model = create_model("small_2x8x8", **SMALL).eval()
     export_pretrained(model, here / "model.pt")
-    assert export(*OWN, "-o", "latents.npy")[0] == 0
+    assert export(*OWN, "--stride", "4", "-o", "latents.npy")[0] == 0
     frames = Clips()["short"][[0, 4, 8, 2, 6, 0, 4, 8]]
     with torch.no_grad():
         mean = model.encode(preprocess(frames[None], model.config))[0].mean(0)
@@ -174,3 +175,65 @@ def test_a_wrong_argument_is_one_line(toy_project, weights, export, arguments, c
     assert found == code, err
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+VJEPA2 = {"num_frames": 8, "image_size": 32, "dim": 48, "depth": 2, "heads": 4}
+
+
+def test_vjepa2_of_transformers_encodes_clips_at_its_own_size_mean_and_std(toy_project, export):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.VJEPA2Config(
+        frames_per_clip=8,
+        crop_size=32,
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        pred_hidden_size=24,
+        pred_num_attention_heads=2,
+        pred_num_hidden_layers=1,
+    )
+    their = transformers.VJEPA2Model(config).eval()
+    their.save_pretrained(toy_project / "vjepa2")
+    code, err = export("--model", "vjepa2_vitl", "--weights", "vjepa2", *overrides(VJEPA2), "-o", "latents.npy")
+    assert code == 0, err
+    rows = Clips().rows
+    frames = torch.from_numpy(np.stack([Clips()[row.clip_id].numpy()[np.arange(8) * 4] for row in rows[:2]]))
+    images = torch.nn.functional.avg_pool2d(frames.permute(0, 1, 4, 2, 3).flatten(0, 1).float() / 255, 2)
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    images = (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+    with torch.no_grad():
+        tokens = their(images.unflatten(0, (2, 8)), skip_predictor=True).last_hidden_state
+    latents = np.load("latents.npy")
+    assert latents.shape == (len(rows), 48)
+    np.testing.assert_allclose(latents[:2], tokens.mean(1), atol=1e-5)
+
+
+def test_mean_of_a_classifiers_tokens_has_the_norm_of_its_head(toy_project, export):
+    model = create_model("small_2x8x8", **SMALL, classes=4).eval()
+    with torch.no_grad():
+        model.norm.weight.mul_(3)
+    export_pretrained(model, toy_project / "tuned.pt")
+    assert export("--model", "small_2x8x8", "--weights", "tuned.pt", *overrides(SMALL), "-o", "latents.npy")[0] == 0
+    mean = torch.from_numpy(expected(model, Clips().rows[0].clip_id).mean(0))
+    np.testing.assert_allclose(np.load("latents.npy")[0], model.norm(mean).detach(), atol=1e-4)
+
+
+@pytest.mark.parametrize(("frames", "size", "clips"), [(8, 64, 32), (64, 128, 8), (64, 256, 2), (64, 384, 1)])
+def test_batches_are_bounded_by_their_tokens(frames, size, clips):
+    with torch.device("meta"):
+        config = model_config("vjepa2_vitl", num_frames=frames, image_size=size, dim=48, depth=1, heads=4)
+        assert latents_tool._batch_size(Encoder(config)) == clips
+
+
+def test_frames_are_closer_where_the_window_is_longer_than_the_clips(toy_project, weights, export):
+    """32 frames 3 ticks apart fit into a clip of 100 ticks; 4 ticks apart they would repeat."""
+    shape = SMALL | {"num_frames": 32}
+    model = create_model("small_2x8x8", **shape).eval()
+    export_pretrained(model, toy_project / "long.pt")
+    arguments = ["--model", "small_2x8x8", "--weights", "long.pt", *overrides(shape)]
+    assert export(*arguments, "-o", "a.npy")[0] == 0
+    longest = max(row.valid_frames for row in Clips().rows)
+    assert export(*arguments, "--stride", str(longest // 32), "-o", "b.npy")[0] == 0
+    assert longest // 32 == 3
+    np.testing.assert_array_equal(np.load("a.npy"), np.load("b.npy"))
