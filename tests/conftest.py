@@ -63,7 +63,7 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=start_new_session,
-            preexec_fn=_restore_sigint,
+            preexec_fn=restore_sigint,
         )
 
     def call(self, *arguments: str, timeout_s: float = 240) -> "subprocess.CompletedProcess[str]":
@@ -109,6 +109,6 @@ def make_project(root: Path) -> Project:
     )
 
 
-def _restore_sigint() -> None:
+def restore_sigint() -> None:
     # A test run in the background ignores Ctrl-C, and its children would inherit that; at a terminal they would not.
     signal.signal(signal.SIGINT, signal.default_int_handler)

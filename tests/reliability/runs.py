@@ -3,6 +3,8 @@
 import hashlib
 import os
 import shutil
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Project, make_project
+from tests.conftest import REPO, Project, make_project, restore_sigint
 from tests.pipeline.draw import frame_times, write_video
 
 PER_CLIP = ("download", "trim", "resample", "resize")
@@ -84,6 +86,39 @@ def wait_for(condition: Callable[[], object], timeout_s: float = 60) -> bool:
             return False
         time.sleep(0.005)
     return True
+
+
+def with_dvc(project: Project) -> Project:
+    """Make a project one of DVC, with this repository's dvc.yaml and a copy of its code, which others may be editing."""
+    for package in ("common", "pipeline", "training"):
+        shutil.copytree(REPO / package, project.root / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("dvc.yaml", ".dvcignore"):
+        shutil.copy(REPO / name, project.root / name)
+    (project.root / ".dvc").mkdir()
+    config = (REPO / ".dvc/config").read_text()
+    (project.root / ".dvc/config").write_text(config.replace("[core]", "[core]\n    no_scm = true"))
+    return project
+
+
+def start_dvc(project: Project, *arguments: str, env: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """Start `dvc ARGUMENTS` in the project folder, as the leader of a session."""
+    folder = Path(sys.executable).parent
+    own = {
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "PYTHONPATH": str(project.root),
+        "DVC_SITE_CACHE_DIR": str(project.root.parent / "dvc"),
+        "DVC_NO_ANALYTICS": "1",
+    }
+    return subprocess.Popen(
+        [str(folder / "dvc"), *arguments],
+        cwd=project.root,
+        env={**os.environ, **own, **env},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=restore_sigint,
+    )
 
 
 @dataclass(frozen=True)
