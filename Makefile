@@ -22,8 +22,8 @@ setup: .venv/.synced  ## .venv with exactly the pinned packages, and this projec
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
-# CORPUS=full, or the folder or URL of a mirror, is written to params.yaml; without it params.yaml stays as it is.
-corpus = $(if $(CORPUS),$(BIN)/python -m pipeline corpus '$(CORPUS)')
+# CORPUS=full, or the folder or URL of a mirror, is written to params.yaml, with ${NAME} as it is; without it params.yaml stays as it is.
+corpus = $(if $(CORPUS),$(BIN)/python -m pipeline corpus '$(value CORPUS)')
 
 dataset: setup  ## the data stages: 518 classes in WebDataset shards (CORPUS=full for the real datasets)
 	@$(corpus)

@@ -1,11 +1,14 @@
 """params.yaml as typed, frozen dataclasses. Unknown keys, wrong types and values out of range are errors before any work.
 
-A section may have a mapping `sample`, whose values replace the section's own with `corpus: sample`.
+A section may have a mapping `sample`, whose values replace the section's own with `corpus: sample`. `${NAME}` in a text is
+replaced by the environment variable, so that credentials are in no file: dvc.lock records params as they are written.
 """
 
 import difflib
+import os
+import re
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -13,9 +16,11 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 import yaml
 
 from common.errors import ParamError
+from common.redact import has_password
 
 T = TypeVar("T")
 PARAMS = Path("params.yaml")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,12 @@ Fraction = Annotated[float, Range(0.0, 1.0)]
 
 @dataclass(frozen=True)
 class Params:
-    """The content of params.yaml."""
+    """The content of params.yaml.
+
+    Args:
+        corpus: with its environment variables replaced.
+        raw: every section as it is written.
+    """
 
     corpus: str
     raw: Mapping[str, Any]
@@ -81,7 +91,19 @@ def read(sections: Sequence[str], path: Path = PARAMS) -> Params:
     corpus = raw["corpus"]
     if not isinstance(corpus, str) or not corpus:
         raise ParamError(f"params.yaml: corpus is {corpus!r}: must be sample, full, or a folder or URL of a mirror")
-    return Params(corpus, raw)
+    return Params(_replace_variables(corpus, "corpus"), raw)
+
+
+def passwords(value: Any, key: str = "") -> Iterator[str]:
+    """The dotted keys of texts, in plain YAML data, that have a password of a URL in clear text."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from passwords(item, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from passwords(item, f"{key}[{index}]")
+    elif isinstance(value, str) and has_password(_VARIABLE.sub("", value)):
+        yield key
 
 
 def build(kind: Any, value: Any, key: str) -> Any:
@@ -92,7 +114,7 @@ def build(kind: Any, value: Any, key: str) -> Any:
         key: dotted key of the value, for messages.
 
     Raises:
-        ParamError: naming the key, the value and the allowed values.
+        ParamError: naming the key, the value and the allowed values, or the environment variable that is not set.
     """
     if kind is Any:
         return value
@@ -144,7 +166,19 @@ def _build_scalar(kind: type, value: Any, key: str) -> Any:
         raise _error(key, value, names[kind])
     if kind is float and value != value:
         raise _error(key, value, names[kind])
-    return kind(value)
+    return _replace_variables(value, key) if isinstance(value, str) else kind(value)
+
+
+def _replace_variables(text: str, key: str) -> str:
+    """`text` with the value of the environment variable NAME in place of each `${NAME}`.
+
+    Raises:
+        ParamError: one is not set.
+    """
+    missing = next((name for name in _VARIABLE.findall(text) if name not in os.environ), None)
+    if missing is not None:
+        raise ParamError(f"params.yaml: {key} is {text!r}: the environment variable {missing} is not set")
+    return _VARIABLE.sub(lambda match: os.environ[match[1]], text)
 
 
 def _check_keys(value: Mapping[Any, Any], allowed: Sequence[str], prefix: str, required: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ _PAIR = re.compile(
     r"[^\s&,;'\"<>]+",
     re.IGNORECASE,
 )
+_PASSWORD = re.compile(r"://[^\s/?#@:'\"<>]{0,100}:[^\s/?#@'\"<>]{1,500}@")
 _HARMLESS = re.compile(r"v=[\w-]+")  # the id of a YouTube video
 
 
@@ -27,6 +28,11 @@ def redact(text: str) -> str:
     text = _BARE_USER_INFO.sub("", _USER_INFO.sub("", text))
     text = _QUERY_OF_PATH.sub(_without_secrets, _QUERY.sub(_without_secrets, text))
     return _PAIR.sub(rf"\g<1>{HIDDEN}", text)
+
+
+def has_password(text: str) -> bool:
+    """Whether `text` has a password before the host of a URL or proxy, or a pair such as `token=...`."""
+    return any(pattern.search(text) for pattern in (_PASSWORD, _BARE_USER_INFO, _PAIR))
 
 
 def redact_params(values: Any) -> Any:

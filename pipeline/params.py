@@ -1,11 +1,12 @@
 """The sections of params.yaml that shape the dataset; params.yaml itself explains each value and where it comes from."""
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from common.errors import ParamError
-from common.params import Count, Params, Positive, Range, build, read
+from common.params import Count, Params, Positive, Range, build, passwords, read
 from common.sections import SECTIONS
 
 
@@ -159,7 +160,7 @@ class PipelineParams:
 
 
 def load() -> PipelineParams:
-    """Read and check params.yaml in the current folder.
+    """Read and check params.yaml in the current folder; a password that it has in clear text is a warning.
 
     Raises:
         ParamError: see `common.params`; also when a filmstrip would be taller than its image format allows.
@@ -173,5 +174,11 @@ def load() -> PipelineParams:
         raise ParamError(
             f"params.yaml: resample.frames x resize.size is {height} pixels: "
             f"a {params.resize.format} filmstrip is at most {limit} tall"
+        )
+    for key in passwords(raw.raw):
+        print(
+            f"warning: params.yaml has a password in {key}, and dvc.lock may copy it: write ${{NAME}} in its place, "
+            "with NAME an environment variable",
+            file=sys.stderr,
         )
     return params

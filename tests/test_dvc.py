@@ -79,6 +79,14 @@ def test_description_is_the_first_sentence_of_the_stage_module(stage):
     assert STAGES[stage]["desc"] == text, f"{stage} in dvc.yaml has to have\n    desc: {json.dumps(text)}"
 
 
+def test_download_depends_on_every_key_of_its_section_that_decides_what_is_downloaded():
+    section = yaml.safe_load((REPO / "params.yaml").read_text())["download"]
+    only_how = {"yt_dlp", "tinyvirat_ca", "max_mb_per_s", "disk_gb"}
+    listed = [name.removeprefix("download.") for name in STAGES["download"]["params"] if "." in name]
+    assert set(listed) == set(section) - only_how
+    assert not only_how & set(section["sample"])
+
+
 def test_every_command_line_stage_is_a_stage_of_dvc():
     commands = [f"python -m pipeline {name}" for name in pipeline.STAGES]
     commands += [f"python -m training {name}" for name in training.STAGES]

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from common.errors import ParamError
-from common.params import Params, Range, build, read
+from common.params import Params, Range, build, passwords, read
 from common.sections import SECTIONS
 from tests.conftest import REPO
 
@@ -80,6 +80,42 @@ def test_none_is_accepted_for_optional_values_only():
     assert build(Annotated[int, Range(1)] | None, None, "x") is None
     with pytest.raises(ParamError, match="must be at least 1"):
         build(Annotated[int, Range(1)] | None, 0, "x")
+
+
+def test_environment_variables_in_texts_are_replaced(monkeypatch):
+    monkeypatch.setenv("NAME", "a${B}$")
+    monkeypatch.setenv("OTHER_2", "c")
+    assert build(Inner, {"name": "x${NAME}/${OTHER_2}$NAME${}"}, "top").name == "xa${B}$/c$NAME${}"
+    assert build(tuple[str, ...], ["${OTHER_2}"], "list") == ("c",)
+
+
+def test_missing_environment_variable_is_an_error_that_names_it(monkeypatch):
+    monkeypatch.delenv("NAME", raising=False)
+    with pytest.raises(ParamError) as caught:
+        build(Inner, {"name": "http://u:${NAME}@host"}, "top")
+    assert str(caught.value) == (
+        "params.yaml: top.name is 'http://u:${NAME}@host': the environment variable NAME is not set"
+    )
+
+
+def test_corpus_is_chosen_by_an_environment_variable(here, monkeypatch):
+    (here / "params.yaml").write_text((REPO / "params.yaml").read_text().replace("corpus: sample", "corpus: ${CORPUS}"))
+    with pytest.raises(ParamError, match="the environment variable CORPUS is not set"):
+        read(SECTIONS)
+    monkeypatch.setenv("CORPUS", "sample")
+    params = read(SECTIONS)
+    assert params.corpus == "sample"
+    assert params.raw["corpus"] == "${CORPUS}"
+
+
+def test_passwords_in_clear_text_are_found():
+    values = {
+        "corpus": "http://user:secret@host",
+        "download": {"proxy": "user:secret@proxy:80", "cookies": "/home/user/cookies.txt", "n": 3},
+        "list": ["https://host/a?X-Amz-Signature=ab", "http://user@host", "http://host:80/a@b", "a: b@c"],
+        "variables": ["http://${USER}:${PASSWORD}@host", "s3://k:${SECRET}@b", "https://host/a?token=${TOKEN}"],
+    }
+    assert list(passwords(values)) == ["corpus", "download.proxy", "list[0]"]
 
 
 def with_section(corpus: str, **section: Any) -> Params:

@@ -6,6 +6,7 @@ import pytest
 from tests.pipeline.draw import counter_picture, frame_times, write_video
 from tests.pipeline.host import Fault, serving
 from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids
+from tests.reliability.runs import start_dvc, with_dvc
 
 MARK = "hunter2"
 COMMANDS = (
@@ -32,7 +33,8 @@ def host(project, tmp_path):
 
 def content(path):
     """The bytes of a file; those of a manifest uncompressed."""
-    return repr(pq.read_table(path).to_pylist()).encode() if path.suffix == ".parquet" else path.read_bytes()
+    data = path.read_bytes()
+    return repr(pq.read_table(path).to_pylist()).encode() if data[:4] == b"PAR1" else data
 
 
 def test_credentials_reach_no_file_and_no_output(host, monkeypatch):
@@ -72,3 +74,59 @@ def test_error_that_ends_a_command_names_no_credentials(host):
     assert done.returncode == 1
     assert "500" in done.stderr
     assert MARK not in done.stdout + done.stderr
+
+
+def test_credentials_from_the_environment_reach_no_file_of_a_dvc_run(host):
+    project = with_dvc(host.project)
+    (project.root.parent / f"cookies-{MARK}.txt").write_text("# Netscape HTTP Cookie File\n")
+    project.set(
+        corpus=host.url.replace("://", "://${MIRROR_USER}:${MIRROR_PASSWORD}@"),
+        download__yt_dlp={"proxy": "http://u:${PROXY_PASSWORD}@127.0.0.1:9", "cookiefile": "${COOKIES}"},
+        download__tinyvirat_ca="${CHAIN}",
+        shard__copy_to="${COPY_TO}",
+        download__attempts=1,
+    )
+    env = {
+        "MIRROR_USER": MARK,
+        "MIRROR_PASSWORD": MARK,
+        "PROXY_PASSWORD": MARK,
+        "COOKIES": str(project.root.parent / f"cookies-{MARK}.txt"),
+        "CHAIN": f"/{MARK}.pem",
+        "COPY_TO": f"s3://{MARK}:{MARK}@bucket/folder",
+    }
+    process = start_dvc(project, "repro", "download", env=env)
+    output = "".join(process.communicate(timeout=240))
+    assert process.returncode == 0, output
+    lock = (project.root / "dvc.lock").read_text()
+    assert "${MIRROR_PASSWORD}" in lock
+    assert "yt_dlp" not in lock
+    assert any(row["status"] == "ok" for row in project.rows("download").values())
+    assert "password" not in output
+    assert MARK not in output
+    for folder in (project.root, project.root.parent / "dvc"):
+        for path in folder.rglob("*"):
+            assert MARK not in path.name
+            assert not path.is_file() or MARK.encode() not in content(path), path
+
+
+def test_password_in_clear_text_is_a_warning_that_names_the_param(host):
+    host.project.set(
+        corpus=host.url.replace("://", f"://user:{MARK}@"), download__yt_dlp={"proxy": f"user:{MARK}@127.0.0.1:9"}
+    )
+    done = host.project.call("download")
+    assert done.returncode == 0, done.stderr
+    warning = (
+        "warning: params.yaml has a password in {}, and dvc.lock may copy it: write ${{NAME}} in its place, with NAME"
+    )
+    assert warning.format("corpus") in done.stderr
+    assert warning.format("download.yt_dlp.proxy") in done.stderr
+    assert MARK not in done.stdout + done.stderr
+
+
+def test_missing_environment_variable_is_one_line_of_error(host):
+    host.project.set(corpus="http://user:${NOT_SET_ANYWHERE}@127.0.0.1:9")
+    done = host.project.call("download")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: params.yaml: corpus is 'http://127.0.0.1:9': the environment variable NOT_SET_ANYWHERE is not set\n"
+    )

@@ -681,7 +681,10 @@ def change_entries(rng: random.Random, entries: list[Entry], watched: str) -> st
         return "encrypted or patched"
     if kind == 5:
         entries[at] = replace(
-            entry, packed=rng.choice((b"", entry.packed[:-1], entry.packed + b"x", mutate_bytes(rng, entry.packed * 9)))
+            entry,
+            packed=rng.choice(
+                (b"", entry.packed[:-1], entry.packed + b"x", mutate_bytes(rng, (entry.packed or b"x") * 9))
+            ),
         )
         return "content"
     if kind == 6:

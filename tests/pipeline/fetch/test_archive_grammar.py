@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import REPO
 
 SLOW = 20_000
-BATCH = 2000
+BATCH = 5000
 
 
 def read_mutants(root, seed, first, last):
