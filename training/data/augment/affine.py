@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 # Numbers of the operations in a tensor, and their arguments.
 WARPS = range(11, 16)
@@ -54,25 +55,33 @@ def _sample(planes: Tensor, x: Tensor, y: Tensor, bicubic: Tensor) -> Tensor:
     """Values at the points x and y, (B, H, W) each; borders are repeated."""
     batch, frames, colours, height, width = planes.shape
     pixels = planes.permute(0, 3, 4, 1, 2).reshape(batch * height * width, frames * colours)
-    offset = torch.arange(batch, device=planes.device)[:, None, None] * (height * width)
     columns, across = _taps(x, width, bicubic)
     rows, down = _taps(y, height, bicubic)
-    total = torch.zeros((*x.shape, frames * colours), device=planes.device)
-    for row, vertical in zip(rows, down, strict=True):
-        for column, horizontal in zip(columns, across, strict=True):
-            values = pixels[offset + row * width + column]  # (B, H, W, T 3)
-            total = torch.addcmul(total, values, (vertical * horizontal)[..., None])
+    first = torch.arange(batch, device=planes.device, dtype=torch.int32)[:, None, None, None, None] * (height * width)
+    index = (first + rows[..., :, None] * width + columns[..., None, :]).view(-1, 16)
+    weights = (down[..., :, None] * across[..., None, :]).view(-1, 16)
+    # Sums of weighted rows of a table, all frames at once: 20 times faster on a CPU than a loop over the 16 taps.
+    total = F.embedding_bag(index, pixels.float(), mode="sum", per_sample_weights=weights)
     # Pillow truncates; a flat area must not lose a level because its float32 weights sum to a little less than 1.
     levels = (total + 1e-3).clamp(0, 255).to(torch.uint8)
     return levels.view(batch, height, width, frames, colours).permute(0, 3, 4, 1, 2)
 
 
-def _taps(point: Tensor, length: int, bicubic: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """The four pixels around each coordinate and their weights: cubic with a = -1 (Pillow's), or linear on the inner two."""
+def _taps(point: Tensor, length: int, bicubic: Tensor) -> tuple[Tensor, Tensor]:
+    """The four pixels around each coordinate and their weights: cubic with a = -1 (Pillow's), or linear on the inner two.
+
+    Args:
+        point: (B, H, W) float32.
+        length: pixels of the line.
+        bicubic: (B,) bool; False = linear.
+
+    Returns:
+        (B, H, W, 4) int32 positions from 0 to length - 1, and as many float32 weights.
+    """
     first = (point - 0.5).floor()
     d = point - 0.5 - first
-    cubic = ((2 - d) * d - 1) * d, (d - 2) * d * d + 1, ((1 - d) * d + 1) * d, (d - 1) * d * d
-    linear = torch.zeros_like(d), 1 - d, d, torch.zeros_like(d)
-    use_cubic = bicubic[:, None, None]
-    weights = [torch.where(use_cubic, curved, straight) for curved, straight in zip(cubic, linear, strict=True)]
-    return [(first.long() + step).clamp(0, length - 1) for step in (-1, 0, 1, 2)], weights
+    cubic = torch.stack([((2 - d) * d - 1) * d, (d - 2) * d * d + 1, ((1 - d) * d + 1) * d, (d - 1) * d * d], -1)
+    linear = torch.stack([torch.zeros_like(d), 1 - d, d, torch.zeros_like(d)], -1)
+    steps = torch.arange(-1, 3, device=point.device, dtype=torch.int32)
+    position = (first.int()[..., None] + steps).clamp(0, length - 1)
+    return position, torch.where(bicubic[:, None, None, None], cubic, linear)

@@ -83,8 +83,9 @@ class RandomErasing:
     def apply(self, video: Tensor, draws: ErasingDraws) -> Tensor:
         """The video with its boxes filled: (B, 3, T, H, W) float -> the same; a pure function."""
         erased = inside_boxes(draws.boxes, *video.shape[3:]).any(1)[:, None, None]  # (B, 1, 1, H, W)
-        filling = torch.zeros_like(video) if draws.noise is None else draws.noise.to(video.dtype)
-        return torch.where(erased, filling, video)
+        if draws.noise is None:
+            return video.masked_fill(erased, 0)
+        return torch.where(erased, draws.noise.to(video.dtype), video)
 
 
 def inside_boxes(boxes: Tensor, height: int, width: int) -> Tensor:

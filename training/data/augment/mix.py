@@ -110,9 +110,10 @@ class Mixup:
         Returns:
             The video in the same shape, and (B, C) float32 targets.
         """
-        other, share = video.flip(0), draws.share.to(video.dtype)[:, None, None, None, None]
-        cut = torch.where(inside_boxes(draws.boxes, *video.shape[3:])[:, None, None], other, video)
-        mixed = torch.where(draws.cutmix[:, None, None, None, None], cut, video * share + other * (1 - share))
+        outside = ~inside_boxes(draws.boxes, *video.shape[3:])
+        own = torch.where(draws.cutmix[:, None, None], outside, draws.share[:, None, None])  # (B, H, W), of each pixel
+        own = own.to(video.dtype)[:, None, None]
+        mixed = video * own + video.flip(0) * (1 - own)
         weight = draws.share.float()[:, None]
         targets: Tensor = mixup_target(  # type: ignore[no-untyped-call]
             target, self.classes, weight, self.label_smoothing, self.multi_label

@@ -56,13 +56,14 @@ def _tables(counts: Tensor, grey: Tensor, operation: Tensor, argument: Tensor) -
     """Tables of all planes: counts (B, T, 3, 256), grey (B, T, 1, 1), operation and argument (B,) -> (B, T, 3, 256) uint8."""
     operation, argument = operation[:, None, None, None], argument[:, None, None, None]
     whole = argument.int()
+    dropped = (8 - whole).clamp(0, 8)  # bits
     level = torch.arange(256, device=counts.device, dtype=torch.int32)
     tables = level.to(torch.uint8).expand_as(counts)
     for number, table in (
         (AUTO_CONTRAST, _auto_contrast(counts, level)),
         (EQUALIZE, _equalize(counts, level)),
         (INVERT, 255 - level),
-        (POSTERIZE, (level >> (8 - whole)) << (8 - whole)),
+        (POSTERIZE, (level >> dropped) << dropped),
         (SOLARIZE, torch.where(level < whole, level, 255 - level)),
         (SOLARIZE_ADD, torch.where(level < 128, (level + whole).clamp(max=255), level)),
         (CONTRAST, blend(grey, level, argument)),
