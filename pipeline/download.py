@@ -49,9 +49,10 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
             rows += [row for row in manifests.read(DownloadRow) if row.source == source.name]
     _check_unique(rows)
     manifests.write(DownloadRow, rows)
-    spare = sum(row.status == "spare" for row in rows)
-    print(f"download: {len(rows):,} clips annotated, {spare:,} spare")
-    print_summary("download", rows)
+    clips = [row for row in rows if row.is_clip]
+    spare = sum(row.status == "spare" for row in clips)
+    print(f"download: {len(clips):,} clips annotated, {spare:,} spare")
+    print_summary("download", clips)
 
 
 def _check_unique(rows: list[DownloadRow]) -> None:

@@ -1,5 +1,6 @@
 """Failure codes: why a clip is missing, as in the `error` column of every manifest."""
 
+import unicodedata
 from enum import StrEnum
 
 from common.redact import redact
@@ -26,6 +27,7 @@ class Failure(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     WORKER_DIED = "worker_died"
     MISSING_LABEL = "missing_label"
+    NOT_VIDEO = "not_video"  # a file beside the videos of a folder, no clip; in download.parquet alone
     DUPLICATE = "duplicate"
     CONFLICTING_LABEL = "conflicting_label"
 
@@ -52,8 +54,18 @@ class ClipError(Exception):
     def __init__(self, code: Failure, detail: str) -> None:
         self.code = code
         # Decoders quote arbitrary bytes of the file; a manifest cell stays one readable line.
-        self.detail = redact(" ".join(detail[: 20 * _DETAIL_LIMIT].split()))[:_DETAIL_LIMIT]
+        self.detail = redact(_escaped(" ".join(detail[: 20 * _DETAIL_LIMIT].split())))[:_DETAIL_LIMIT]
         super().__init__(code, self.detail)
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"
+
+
+def _escaped(text: str) -> str:
+    """`text` with control characters and lone surrogates as escapes: a terminal would obey them, and UTF-8 lacks them."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in ("Cc", "Cs") else character
+        for character in text
+    )

@@ -8,7 +8,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from pipeline.records.failures import ClipError
+from pipeline.records.failures import ClipError, Failure
 from pipeline.records.schema import Record, column, missing_results, result
 
 Status = Literal["ok", "failed", "spare"]
@@ -54,6 +54,11 @@ class ClipRow:
             missing = missing_results(self)
             if missing:
                 raise ValueError(f"{self.clip_id} is ok and has no {', '.join(missing)}")
+
+    @property
+    def is_clip(self) -> bool:
+        """False for a file beside the videos of a folder, which is in download.parquet alone."""
+        return self.error != Failure.NOT_VIDEO
 
     @classmethod
     def carried(cls, row: "ClipRow") -> Self:

@@ -66,13 +66,13 @@ class PerClipStage(Generic[Upstream, Settings, Made]):
         return self.writes.MANIFEST
 
     def run(self, settings: Settings, engine: Engine, *, timeout_s: float | None = None) -> list[Made]:
-        """Run the stage over every clip that is not spare, and write its manifest.
+        """Run the stage over every clip that is not spare, and write its manifest; files that are no clips are left out.
 
         Args:
             settings: frozen dataclass of everything in params.yaml that shapes the result.
             timeout_s: per clip; by default the engine's.
         """
-        rows = [row for row in manifests.read(self.reads) if row.status != "spare"]
+        rows = [row for row in manifests.read(self.reads) if row.status != "spare" and row.is_clip]
         settings_key = digest(self.name, self.version, dataclasses.asdict(settings))  # type: ignore[call-overload]
         keys = {row.clip_id: digest(settings_key, row.key) for row in rows if row.status == "ok"}
         tasks = [Task(row.clip_id, row, self.cost(row)) for row in rows if row.clip_id in keys]

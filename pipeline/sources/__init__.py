@@ -14,7 +14,7 @@ from pipeline.params import PipelineParams
 from pipeline.records.facts import SourceFacts
 from pipeline.sources.spec import Entry, Source, SourceSpec
 
-_SHARED = {"clips", "context", "probe", "spec"}  # modules of this folder that are no dataset
+_SHARED = {"clips", "context", "extensions", "probe", "spec", "walk"}  # modules of this folder that are no dataset
 
 
 def discover() -> dict[str, SourceSpec[Any]]:

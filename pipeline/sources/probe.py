@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import av
 from av.packet import Packet
@@ -33,15 +34,23 @@ def probe_all(arrivals: Mapping[str, Arrival], engine: Engine, label: str, *, wh
         label: of the progress bar.
         whole: each file is one short clip, and is read to its end; else only its beginning.
     """
-    tasks, keys = [], {}
+    tasks, keys, unread = [], {}, dict[str, Fetched]()
     for clip_id, arrival in arrivals.items():
-        status = arrival.path.stat()
+        try:
+            status = arrival.path.stat()
+        except OSError as error:
+            unread[clip_id] = Fetched.failed(arrival.url, _unreadable(arrival.path, error))
+            continue
         what = (str(arrival.path), whole, arrival.max_s)
         keys[clip_id] = digest("probe", VERSION, status.st_size, status.st_mtime_ns, *what)
         tasks.append(Task(clip_id, arrival, status.st_size))
     job = Job(probe, ProbeSettings(whole), engine.timeout_s, engine.memory_mb or 0)
     outcomes = per_clip.map_clips("download", job, tasks, keys, Probed, engine, label=label)
-    return {clip_id: Fetched(a.url, outcomes[clip_id], a.path) for clip_id, a in arrivals.items()}
+    return unread | {
+        clip_id: Fetched(arrival.url, outcomes[clip_id], arrival.path)
+        for clip_id, arrival in arrivals.items()
+        if clip_id not in unread
+    }
 
 
 def probe(arrival: Arrival, settings: ProbeSettings) -> Probed:
@@ -50,6 +59,13 @@ def probe(arrival: Arrival, settings: ProbeSettings) -> Probed:
     Raises:
         ClipError: unreadable_container, no_video_stream or decode_error; wrong_length: it lasts far longer than annotated.
     """
+    try:
+        return _probe(arrival, settings)
+    except OSError as error:
+        raise _unreadable(arrival.path, error) from None
+
+
+def _probe(arrival: Arrival, settings: ProbeSettings) -> Probed:
     with open_video(arrival.path) as (container, stream):
         if settings.whole:
             _check_index(stream, arrival.path.stat().st_size)
@@ -72,6 +88,12 @@ def probe(arrival: Arrival, settings: ProbeSettings) -> Probed:
     return Probed(str(arrival.path), arrival.path.stat().st_size, file_digest(arrival.path))
 
 
+def _unreadable(path: Path, error: OSError) -> ClipError:
+    """The failure of a file that was deleted or became unreadable while it was probed."""
+    code = Failure.NOT_FOUND if isinstance(error, FileNotFoundError) else Failure.UNREADABLE_CONTAINER
+    return ClipError(code, f"{path} cannot be read: {error.strerror}")
+
+
 def _check_index(stream: VideoStream, size: int) -> None:
     """An mp4 lists where every frame lies; a download cut short lacks the last ones."""
     end = max((entry.pos + entry.size for entry in stream.index_entries), default=0)
@@ -88,9 +110,13 @@ def _check_length(seconds: float, arrival: Arrival) -> None:
 def _decode_one(stream: VideoStream, packets: "Iterable[Packet[VideoStream]]", which: str) -> None:
     """Decode until one frame comes out: the first keyframe, unless the stream starts in the middle."""
     for packet in packets:
-        with suppress(av.InvalidDataError):
+        try:
             if packet.decode():
                 return
+        except av.PermissionError:  # encrypted
+            raise
+        except av.FFmpegError:
+            continue
     with suppress(av.EOFError):
         if stream.decode(None):
             return

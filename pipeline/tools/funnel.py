@@ -1,4 +1,7 @@
-"""Counts of clips by stage and source, and of losses by stage and failure code; from the manifests alone."""
+"""Counts of clips by stage and source, of losses by stage and failure code, and of files that are not videos.
+
+All are from the manifests alone.
+"""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -6,8 +9,11 @@ from dataclasses import dataclass
 
 from pipeline.records import manifests
 from pipeline.records.rows import ClipRow, CompositeRow, DownloadRow, ResampleRow, ResizeRow, ShardRow, TrimRow
+from pipeline.sources.extensions import other_kind
 
 STEPS = ("annotated", "wanted", "downloaded", "decoded", "composite", "in shards")
+
+_MAX_PATH = 100  # characters
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,16 @@ class Loss:
     example: ClipRow
 
 
+@dataclass(frozen=True)
+class OtherFiles:
+    """Files in a folder source of one kind (`.txt`, `hidden`) that are not videos; `example` is the first path, shortened."""
+
+    source: str
+    kind: str
+    files: int
+    example: str
+
+
 def read() -> Tables:
     """Read the manifests that exist.
 
@@ -62,9 +78,10 @@ def read() -> Tables:
 
 def count_steps(tables: Tables) -> dict[str, list[int]]:
     """The number of clips at each of `STEPS`, by source; for several sources, their sum as well, named `all`."""
+    clips = [row for row in tables.download if row.is_clip]
     columns = [
-        Counter(row.source for row in tables.download),
-        Counter(row.source for row in tables.download if row.status != "spare"),
+        Counter(row.source for row in clips),
+        Counter(row.source for row in clips if row.status != "spare"),
         *map(_count_ok, (tables.download, tables.resize, tables.merge, tables.shard)),
     ]
     counts = {source: [column[source] for column in columns] for source in columns[0]}
@@ -78,7 +95,7 @@ def failures(tables: Tables) -> Iterator[tuple[str, ClipRow]]:
     known: set[str] = set()
     for stage, rows in tables.by_stage().items():
         for row in rows:
-            if row.status == "failed" and row.clip_id not in known:
+            if row.status == "failed" and row.is_clip and row.clip_id not in known:
                 known.add(row.clip_id)
                 yield stage, row
 
@@ -91,6 +108,22 @@ def losses(tables: Tables) -> list[Loss]:
     order = list(tables.by_stage())
     found = [Loss(*group, len(rows), rows[0]) for group, rows in groups.items()]
     return sorted(found, key=lambda loss: (order.index(loss.stage), -loss.clips, loss.source, loss.error))
+
+
+def other_files(tables: Tables) -> list[OtherFiles]:
+    """The files that are not videos by source and kind, the most frequent first."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for row in tables.download:
+        if not row.is_clip:
+            groups.setdefault((row.source, other_kind(row.video_id) or ""), []).append(row.video_id)
+    found = [OtherFiles(*group, len(paths), _shown(min(paths))) for group, paths in groups.items()]
+    return sorted(found, key=lambda other: (-other.files, other.source, other.kind))
+
+
+def _shown(path: str) -> str:
+    """A path as one line of bounded length, without characters that a terminal would obey."""
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in path)
+    return plain if len(plain) <= _MAX_PATH else f"{plain[:_MAX_PATH]}…"
 
 
 def _count_ok(rows: Iterable[ClipRow]) -> Counter[str]:

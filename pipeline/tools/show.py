@@ -112,6 +112,8 @@ def _find_clip(clip_id: str) -> tuple[ResizeRow, ResampleRow]:
         annotated = manifests.find(DownloadRow, clip_id)
         if annotated is None:
             raise WorkError(f"no clip is named {clip_id!r}: manifests/download.parquet lists them")
+        if annotated.status == "failed":
+            raise WorkError(f"{clip_id} has no filmstrip: {annotated.error}: {annotated.error_detail}")
         if annotated.status == "spare":
             raise WorkError(f"{clip_id} has no filmstrip: it is spare, its class has enough clips without it")
         raise WorkError(f"{clip_id} has no filmstrip yet: run `dvc repro resize`")

@@ -1,22 +1,28 @@
-"""stats: print the funnel from annotation to shard, the losses by reason, and the seconds per clip."""
+"""stats: print the funnel from annotation to shard, the losses by reason, other files, and the seconds per clip."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
 from pipeline.tools import funnel, ledgers
-from pipeline.tools.funnel import Loss
+from pipeline.tools.funnel import Loss, OtherFiles
 
 _LABELS = {"download": "probe"}  # the ledger `download` records the probes of files that have arrived
+_MAX_KINDS = 20  # lines of files that are not videos
 
 
 def main() -> None:
-    """Print three tables, from the manifests and ledgers that exist so far.
+    """Print four tables, from the manifests and ledgers that exist so far.
 
     Raises:
         WorkError: download.parquet is missing.
     """
     tables = funnel.read()
-    blocks = [_steps_table(funnel.count_steps(tables)), _losses_table(funnel.losses(tables)), _seconds_table()]
+    blocks = [
+        _steps_table(funnel.count_steps(tables)),
+        _losses_table(funnel.losses(tables)),
+        _others_table(funnel.other_files(tables)),
+        _seconds_table(),
+    ]
     print("\n\n".join("\n".join(lines) for lines in blocks if lines))
 
 
@@ -35,6 +41,14 @@ def _losses_table(losses: Iterable[Loss]) -> list[str]:
         for loss in losses
     ]
     return ["lost, by stage and reason, each with one example:", *lines] if lines else []
+
+
+def _others_table(others: Sequence[OtherFiles]) -> list[str]:
+    lines = [f"  {other.files:>6,}  {other.source:<12} {other.kind:<12}  {other.example}" for other in others]
+    rest = others[_MAX_KINDS:]
+    if rest:
+        lines[_MAX_KINDS:] = [f"  {sum(other.files for other in rest):>6,}  of {len(rest)} other kinds"]
+    return ["not videos, by source and extension, each with one example:", *lines] if lines else []
 
 
 def _seconds_table() -> list[str]:

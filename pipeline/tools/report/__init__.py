@@ -65,6 +65,7 @@ def main() -> None:
         steps=funnel.STEPS,
         funnel=[(source, *counts) for source, counts in funnel.count_steps(tables).items()],
         losses=_loss_cells(tables),
+        others=[(other.source, other.kind, other.files, other.example) for other in funnel.other_files(tables)],
         largest=_largest_classes(classes),
         measures=_measures(tables, {row.clip_id for row in shards}, settings.resample.fps),
         versions=[("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)],

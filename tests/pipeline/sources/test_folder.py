@@ -5,11 +5,13 @@ import json
 import os
 import re
 import tarfile
+from pathlib import Path
 
 import pytest
 
 from common.errors import WorkError
-from pipeline.records.failures import Failure
+from pipeline.records.failures import TRANSIENT, Failure
+from pipeline.sources import folder
 from pipeline.sources.clips import make_id
 from tests.conftest import make_project
 from tests.pipeline.conftest import STAGES
@@ -43,16 +45,25 @@ def processed(tmp_path_factory, videos):
     write_file(clips / "broken/truncated.mp4", videos[10][: len(videos[10]) // 2])
     write_file(clips / "broken/text.mp4", b"this is no video\n" * 500)
     write_file(clips / "broken/page.mp4", b"<!DOCTYPE html><html><body>404</body></html>")
-    write_file(clips / "broken/strange.blob", os.urandom(5000))
+    write_file(clips / "broken/strange", os.urandom(5000))
     write_audio(clips / "broken/sound.mp4")
     write_file(clips / "mixed/notes.txt", b"no video")
     write_file(clips / "mixed/poster.jpg", b"no video")
+    write_file(clips / "mixed/good.json", b"{}")
+    write_file(clips / "data only/table.json", b"{}")
+    write_file(clips / "LICENSE", b"no video")
+    write_file(clips / ".DS_Store", b"no video")
+    write_file(clips / "top.mp4", videos[14])
     write_file(clips / "mixed/.hidden.mp4", videos[11])
     write_file(clips / "mixed/good.mp4", videos[11])
     write_file(clips / "mixed/UPPER.MP4", videos[12])
     outside = write_file(root / "elsewhere/secret.mp4", videos[13])
     (clips / "mixed/link.mp4").symlink_to(outside)
     (clips / "mixed/dangling.mp4").symlink_to(root / "nowhere.mp4")
+    (clips / "mixed/loop.mp4").symlink_to("loop.mp4")
+    (clips / "mixed/folder").symlink_to(clips)
+    os.mkfifo(clips / "mixed/pipe.mp4")
+    Path(os.fsdecode(os.fsencode(clips) + b"/mixed/caf\xe9.mp4")).write_bytes(videos[15])
     elementary = ["-c", "copy", "-bsf:v", "h264_mp4toannexb", "-f", "h264", clips / "mixed/elementary.h264"]
     run_ffmpeg("-i", clips / "mixed/good.mp4", *elementary)
     write_video(clips / "mixed/short.mp4", frame_times(5, 10))
@@ -73,6 +84,11 @@ def processed(tmp_path_factory, videos):
         ("sound", Failure.NO_VIDEO_STREAM),
         ("link", Failure.UNSAFE_PATH),
         ("dangling", Failure.UNSAFE_PATH),
+        ("loop", Failure.UNSAFE_PATH),
+        ("pipe", Failure.UNSAFE_PATH),
+        ("mixed/folder", Failure.UNSAFE_PATH),
+        ("caf", Failure.UNSAFE_PATH),
+        ("top.mp4", Failure.MISSING_LABEL),
     ],
 )
 def test_bad_file_fails_in_download_and_keeps_its_reason(processed, name, code):
@@ -132,9 +148,65 @@ def test_folder_without_a_usable_clip_is_no_class(processed):
     assert "broken" not in {row["class_name"] for row in processed.rows("clips").values()}
 
 
-def test_images_texts_and_hidden_files_are_skipped(processed):
-    names = {row["video_id"] for row in processed.rows("download").values()}
-    assert not any(part in name for name in names for part in ("notes", "poster", "hidden"))
+NOT_VIDEOS = {
+    "mixed/notes.txt": ".txt",
+    "mixed/poster.jpg": ".jpg",
+    "mixed/good.json": ".json",
+    "data only/table.json": ".json",
+    "mixed/.hidden.mp4": "hidden",
+    ".DS_Store": "hidden",
+    "LICENSE": "no extension",
+}
+
+
+def test_other_files_are_in_the_download_manifest_alone_and_have_no_label(processed):
+    rows = [row for row in processed.rows("download").values() if row["error"] == "not_video"]
+    assert {row["video_id"]: row["error_detail"] for row in rows} == {
+        name: f"not a video: {kind}" for name, kind in NOT_VIDEOS.items()
+    }
+    assert all((row["status"], row["labels"]) == ("failed", []) for row in rows)
+    for later in ("trim", "resample", "resize", "clips", "shards"):
+        assert not processed.rows(later).keys() & {row["clip_id"] for row in rows}
+    assert "not_video" not in json.loads((processed.root / "metrics/dataset.json").read_text())["failed"]
+
+
+def test_every_file_is_in_the_download_manifest_once(processed):
+    files = [path for path in (processed.root / "clips").rglob("*") if path.is_symlink() or not path.is_dir()]
+    rows = processed.rows("download").values()
+    assert len({row["video_id"] for row in rows}) == len(rows) == len(files)
+
+
+def test_top_level_video_is_told_where_to_go(processed):
+    assert row_of(processed.rows("download"), "top.mp4")["error_detail"] == (
+        "the file is in no class folder: move it to clips/CLASS/top.mp4"
+    )
+
+
+def test_dry_run_and_run_print_the_same_counts(processed):
+    plan, run = processed.call("download", "--dry-run").stdout, processed.call("download").stdout
+    kinds = "7 files are not videos: 2 .json, 2 hidden, 1 .jpg, 1 .txt, 1 no extension"
+    unlabelled = "1 videos are in no class folder: move them to clips/CLASS/"
+    assert f"\n  {kinds}\n  {unlabelled}\n" in plan
+    assert f"own: {kinds}\nown: {unlabelled}\n" in run
+    clips, lost = (int(re.search(pattern, plan)[1]) for pattern in (r"(\d+) clips in", r"(\d+) more clips"))
+    assert f"download: {clips + lost} clips annotated, 0 spare" in run
+    assert "(1 missing_label, 6 unsafe_path)" in plan or "(6 unsafe_path, 1 missing_label)" in plan
+
+
+def test_stats_count_other_files_apart_from_clips(processed):
+    steps, losses, others, _ = processed.call("stats").stdout.split("\n\n")
+    rows = processed.rows("download").values()
+    clips = sum(row["error"] != "not_video" for row in rows)
+    assert steps.splitlines()[1].split()[:3] == ["own", str(clips), str(clips)]
+    assert "not_video" not in losses
+    assert [line.split(maxsplit=3)[:3] for line in others.splitlines()[1:3]] == [
+        ["2", "own", ".json"],
+        ["2", "own", "hidden"],
+    ]
+
+
+def test_not_video_is_permanent():
+    assert Failure.NOT_VIDEO not in TRANSIENT
 
 
 def test_files_in_place_are_not_changed(processed, videos):
@@ -173,6 +245,8 @@ def test_windows_are_clips_of_one_video(project):
         ("path,start_s,end_s\none/a.mp4,nan,3\n", r"windows\.csv, line 2: the window from nan to 3 s"),
         ("path,start_s,end_s\none/a.mp4,x,3\n", r"windows\.csv, line 2: start_s and end_s are 'x' and '3': must be"),
         ("path,start_s,end_s\none/a.mp4\n", r"windows\.csv, line 2: start_s and end_s are None and None: must be"),
+        ("path,start_s,end_s\none/a.mp4,1,1e300\n", r"windows\.csv, line 2: the window from 1 to 1e300 s"),
+        ("path,start_s,end_s\n,1,2\n", r"windows\.csv, line 2: path is empty"),
         ("path,start\none/a.mp4,1\n", r"windows\.csv lacks the columns start_s, end_s"),
         ("", r"windows\.csv lacks the columns path, start_s, end_s"),
     ],
@@ -189,6 +263,74 @@ def test_missing_list_of_windows_is_an_error(project, videos):
     write_file(project.root / "clips/one/a.mp4", videos[0])
     with pytest.raises(WorkError, match=r"sources\.own\.windows: clips/windows\.csv does not exist"):
         project.set(sources__own__windows="windows.csv").run("download")
+
+
+def test_listed_window_of_a_missing_file_is_lost_with_its_reason(project, videos):
+    write_file(project.root / "clips/one/a.mp4", videos[0])
+    table = "path,start_s,end_s\none/a.mp4,0,1\none/b.mp4,0,1\none/b.mp4,1,2\n../c.mp4,0,1\n"
+    write_file(project.root / "clips/windows.csv", table.encode())
+    project.set(sources__own__windows="windows.csv").run("download")
+    rows = list(project.rows("download").values())
+    assert sorted((row["video_id"], row["error"]) for row in rows) == [
+        ("../c.mp4", "not_found"),
+        ("one/a.mp4", None),
+        ("one/b.mp4", "not_found"),
+        ("one/b.mp4", "not_found"),
+    ]
+    assert "windows.csv lists one/b.mp4, which does not exist" in {row["error_detail"] for row in rows}
+
+
+def test_listed_file_is_a_video_by_any_extension(project, videos):
+    write_file(project.root / "clips/one/a.blob", videos[0])
+    write_file(project.root / "clips/windows.csv", b"path,start_s,end_s\none/a.blob,0,1\n")
+    project.set(sources__own__windows="windows.csv").run("download")
+    assert [row["status"] for row in project.rows("download").values()] == ["ok"]
+
+
+# Folders without clips, and files that change
+
+
+def test_folder_without_class_folders_is_an_error_that_counts_its_files(project, videos):
+    write_file(project.root / "clips/a.mp4", videos[0])
+    write_file(project.root / "clips/a.txt", b"")
+    expected = (
+        r"no videos below clips: expected clips/CLASS/CLIP\.EXT; 1 files are not videos: 1 \.txt; "
+        r"1 videos are in no class folder: move them to clips/CLASS/$"
+    )
+    with pytest.raises(WorkError, match=expected):
+        project.run("download")
+
+
+def test_sidecars_do_not_change_the_rows_of_clips(project, videos):
+    for name in "abc":
+        write_file(project.root / f"clips/one/{name}.mp4", videos[0])
+    project.run("download", "trim")
+    before = {name: project.rows(name) for name in ("download", "trim")}
+    for number in range(500):
+        write_file(project.root / f"clips/one/{number}.json", b"{}")
+        write_file(project.root / f"clips/{number}/a.json", b"{}")
+    write_file(project.root / "clips/one/a.txt", b"")
+    project.run("download", "trim")
+    after = project.rows("download")
+    assert len(after) == 3 + 1001
+    assert {clip_id: after[clip_id] for clip_id in before["download"]} == before["download"]
+    assert project.rows("trim") == before["trim"]
+
+
+def test_file_that_is_deleted_before_its_probe_fails_alone(project, videos, monkeypatch):
+    for name in "ab":
+        write_file(project.root / f"clips/one/{name}.mp4", videos[0])
+    list_files = folder.list_files
+
+    def list_and_delete(root, **options):
+        files = list_files(root, **options)
+        (root / "one/b.mp4").unlink()
+        return files
+
+    monkeypatch.setattr(folder, "list_files", list_and_delete)
+    project.run("download")
+    rows = project.rows("download")
+    assert (rows["own-one-a"]["status"], rows["own-one-b"]["error"]) == ("ok", "not_found")
 
 
 # Clip ids

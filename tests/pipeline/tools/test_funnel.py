@@ -1,5 +1,6 @@
 """The funnel counts clips by stage and source, and each lost clip once, where it failed first."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from common.errors import WorkError
 from pipeline.records.failures import ClipError, Failure
 from pipeline.records.rows import ClipRow, DownloadRow, ResizeRow, Status, TrimRow
 from pipeline.tools import funnel
-from pipeline.tools.funnel import Loss, Tables
+from pipeline.tools.funnel import Loss, OtherFiles, Tables
 
 TIMEOUT = ClipError(Failure.TIMEOUT, "no result after 120 s")
 
@@ -66,6 +67,21 @@ def test_losses_are_ordered_by_stage_then_by_number():
     )
     found = [(loss.stage, loss.error, loss.clips, loss.example.clip_id) for loss in funnel.losses(tables)]
     assert found == [("trim", "decode_error", 2, "b"), ("trim", "duplicate", 1, "a"), ("resize", "timeout", 1, "d")]
+
+
+def test_files_that_are_not_videos_are_counted_apart_by_kind():
+    names = ("a/one.txt", "a/two.TXT", "a/.hidden.mp4", f"a/{'x' * 200}.json", "a/\x1b.json", "a/0.json")
+    others = [
+        replace(download_row(name, status="failed"), error="not_video", error_detail="not a video") for name in names
+    ]
+    tables = Tables(download=[download_row("clip"), *others])
+    assert funnel.count_steps(tables) == {"own": [1, 1, 1, 0, 0, 0]}
+    assert funnel.losses(tables) == []
+    assert funnel.other_files(tables) == [
+        OtherFiles("own", ".json", 3, r"a/\x1b.json"),
+        OtherFiles("own", ".txt", 2, "a/one.txt"),
+        OtherFiles("own", "hidden", 1, "a/.hidden.mp4"),
+    ]
 
 
 def test_missing_download_manifest_is_an_error(here: Path):

@@ -56,13 +56,15 @@ class Document(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """Twelve clips of three classes, one of them with a hostile name, and a broken clip."""
+    """Twelve clips of three classes, one of them with a hostile name, a broken clip, and two texts."""
     root = tmp_path_factory.mktemp("report")
     made = make_project(root)
     for number in range(12):
         name = ("running", "jumping", HOSTILE)[number % 3]
         write_video(root / f"clips/{name}/{number}.mp4", frame_times(20 + number, 10))
     (root / "clips/running/broken <b>.mp4").write_bytes(b"no video")
+    (root / "clips/running/<b>.txt").write_bytes(b"no video")
+    (root / "clips/running/notes.txt").write_bytes(b"no video")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         made.run(*STAGES)
@@ -103,10 +105,14 @@ def test_hostile_names_stay_text(document: Document):
 
 def test_tables_agree_with_the_manifests(page: str, document: Document):
     assert re.search(r"12 clips of 3 classes\s+\(3 own\)", page)
-    assert document.rows_that_start_with("own") == [["own", "13", "13", "12", "12", "12", "12"]]
+    assert document.rows_that_start_with("own") == [
+        ["own", "13", "13", "12", "12", "12", "12"],
+        ["own", ".txt", "2", "running/<b>.txt"],
+    ]
     (loss,) = document.rows_that_start_with("download")
     assert loss[:4] == ["download", "own", "unreadable_container", "1"]
     assert loss[5] == "broken <b>.mp4"
+    assert "2 files beside the clips" in page
     assert ["train", "2", "8"] in document.rows
     assert ["test", "1", "4"] in document.rows
     assert "<title>128x96: 12</title>" in page
