@@ -262,10 +262,10 @@ def fuse_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             fused[key] = value
             continue
         stem, letter, kind = match.groups()
-        query, middle, last = (state.get(f"{stem}.{name}.{kind}") for name in "qkv")
-        if query is not None and middle is not None and last is not None:
-            fused[f"{stem}.qkv.{kind}"] = torch.cat([query, middle, last])
-        elif kind == "bias" and middle is None:
+        parts = [state[name] for name in (f"{stem}.{part}.{kind}" for part in "qkv") if name in state]
+        if len(parts) == 3 and value.dim() and {part.shape for part in parts} == {value.shape}:
+            fused[f"{stem}.qkv.{kind}"] = torch.cat(parts)
+        elif kind == "bias" and f"{stem}.k.bias" not in state:
             fused[f"{stem}.{letter}_bias"] = value
         else:
             fused[key] = value
@@ -288,8 +288,8 @@ def split_qkv(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _is_left_out(key: str, value: Tensor, layout: Layout) -> bool:
     if layout == "videomae" and key in ("pos_embed", "encoder.pos_embed"):
-        table = value.flatten(0, -2)  # a learned table stays, and is an unexpected key
-        return torch.allclose(table.float(), sinusoid_1d(*table.shape).to(table.device), atol=1e-3)
+        table = _rows(value)  # a learned table stays, and is an unexpected key
+        return table.dim() == 2 and torch.allclose(table.float(), sinusoid_1d(*table.shape), atol=1e-3)
     return any(key == name or (name.endswith(".") and key.startswith(name)) for name in LEFT_OUT.get(layout, ()))
 
 
@@ -320,8 +320,8 @@ def _rename_decoder_norm(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _split_class_position(state: dict[str, Tensor]) -> None:
     """Split off the first row of the decoder's joint table, the class token's, if there is a class token."""
-    table = state["decoder.positions.table"].flatten(0, -2)
-    if "encoder.class_token" in state:
+    table = _rows(state["decoder.positions.table"])
+    if "encoder.class_token" in state and table.dim() == 2 and len(table):
         state["decoder.class_position"], table = table[0], table[1:]
     state["decoder.positions.table"] = table
 
@@ -333,5 +333,10 @@ def _reshape(key: str, value: Tensor) -> Tensor:
     if key.endswith(("class_token", "mask_token", "class_position")):
         return value.flatten()
     if key.endswith(("positions.space", "positions.time", "positions.table")):
-        return value.flatten(0, -2)
+        return _rows(value)
     return value
+
+
+def _rows(table: Tensor) -> Tensor:
+    """(..., D) -> (rows, D); a vector stays one, so that loading finds its shape wrong."""
+    return table.flatten(0, -2) if table.dim() > 1 else table

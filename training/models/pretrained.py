@@ -215,13 +215,15 @@ def _read_shards(folder: Path) -> dict[str, Any]:
 def _interpolate_learned(state: dict[str, Tensor], old: tuple[int, int], new: tuple[int, int]) -> None:
     """Interpolate the learned positions in `state` that are of the grid `old`, (time patches, side), to the grid `new`."""
     for part in ("encoder", "decoder"):
-        space, time, table = (f"{part}.positions.{name}" for name in ("space", "time", "table"))
-        if space in state and len(state[space]) == old[1] ** 2:
-            state[space] = interpolate_positions(state[space], (1, old[1]), (1, new[1]))
-        if time in state and len(state[time]) == old[0]:
-            state[time] = interpolate_positions(state[time], (old[0], 1), (new[0], 1))
-        if table in state and len(state[table]) == old[0] * old[1] ** 2:
-            state[table] = interpolate_positions(state[table], old, new)
+        for name, before, after in (
+            ("space", (1, old[1]), (1, new[1])),
+            ("time", (old[0], 1), (new[0], 1)),
+            ("table", old, new),
+        ):
+            table = state.get(f"{part}.positions.{name}")
+            # A table of another shape stays as it is: loading names it.
+            if table is not None and table.dim() == 2 and len(table) == before[0] * before[1] ** 2:
+                state[f"{part}.positions.{name}"] = interpolate_positions(table.float(), before, after)
 
 
 def _set_pretrained_grid(model: MAE | Classifier | Encoder, grid: tuple[int, int]) -> None:
@@ -240,8 +242,9 @@ def _set_pretrained_grid(model: MAE | Classifier | Encoder, grid: tuple[int, int
 def _pretrained_grid(config: ModelConfig, checkpoint: _Checkpoint) -> tuple[int, int]:
     """(time patches, side) of the grid on which the weights were trained; the model's own if nothing in the file gives it."""
     state, layout, saved, file = checkpoint
-    if "encoder.positions.space" in state and "encoder.positions.time" in state:
-        return len(state["encoder.positions.time"]), math.isqrt(len(state["encoder.positions.space"]))
+    space, time = (state.get(f"encoder.positions.{name}") for name in ("space", "time"))
+    if space is not None and time is not None and space.dim() == time.dim() == 2 and space.numel() and time.numel():
+        return len(time), math.isqrt(len(space))
     if saved is not None:
         return saved.pretrained_grid or (saved.grid.time_patches, saved.grid.side)
     if layout in ("videomae", "huggingface") and (file / "config.json").exists():

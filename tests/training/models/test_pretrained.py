@@ -231,6 +231,43 @@ def test_folder_of_transformers_says_on_which_grid_it_was_trained(tmp_path):
     assert torch.equal(model.encode(random_video()), source.encode(random_video()))
 
 
+@pytest.mark.parametrize(
+    ("key", "table", "message"),
+    [
+        (
+            "pos_embed_spatial",
+            torch.zeros(1, 195, DIM),
+            r"encoder.positions.space is \(195, 48\), the model has \(16, 48\)",
+        ),
+        ("pos_embed_temporal", torch.zeros(1, 8, 24), r"encoder.positions.time is \(4, 24\), the model has \(4, 48\)"),
+        ("pos_embed_spatial", torch.zeros(DIM), r"encoder.positions.space is \(48,\), the model has \(16, 48\)"),
+        ("pos_embed_temporal", torch.tensor(0.0), r"encoder.positions.time is \(\), the model has \(4, 48\)"),
+        ("pos_embed_temporal", torch.zeros(1, 0, DIM), r"encoder.positions.time is \(0, 48\), the model has \(4, 48\)"),
+        (
+            "decoder_pos_embed",
+            torch.zeros(1, 1567, 24),
+            r"decoder.positions.table is \(1566, 24\), the model has \(64, 24\)",
+        ),
+        ("decoder_pos_embed", torch.zeros(1), r"decoder.positions.table is \(1,\), the model has \(64, 24\)"),
+        ("blocks.1.attn.q.weight", torch.zeros(3, 3), "missing encoder.blocks.1.attn.qkv.weight"),
+        ("blocks.1.attn.k.weight", torch.zeros(()), "missing encoder.blocks.1.attn.qkv.weight"),
+    ],
+)
+def test_tables_that_are_of_no_grid_and_parts_that_do_not_fit_are_named(tmp_path, key, table, message):
+    published = PUBLISHED["MAE-ST, published"]
+    path = write_published(published, tmp_path / "a.pth", **{key: table})
+    with pytest.raises(WorkError, match=message):
+        load_pretrained(published.model(image_size=64, num_frames=8, target_frames=4), path)
+
+
+@pytest.mark.parametrize("shape", [(), (1568,), (1, 1568, 47)])
+def test_position_table_of_videomae_of_another_shape_is_named(tmp_path, shape):
+    published = PUBLISHED["VideoMAE"]
+    path = write_published(published, tmp_path / "a.pth", **{"encoder.pos_embed": torch.zeros(shape)})
+    with pytest.raises(WorkError, match=r"unexpected encoder\.pos_embed"):
+        load_pretrained(published.model(), path)
+
+
 # Files that cannot be loaded
 
 
