@@ -26,6 +26,7 @@ from pipeline.fetch.site import Site
 from pipeline.records.failures import TRANSIENT, ClipError, Failure
 
 LIST_LIMIT = 64 << 20  # bytes; the longest annotation list has 14 MB
+FILE_LIMIT = 64 << 30  # bytes of one download; a part of Kinetics has about 1.5 GB
 _LISTS = RAW / "lists"  # copies of the hosts' lists, for conditional requests
 _NEVER = threading.Event()  # never set
 
@@ -177,7 +178,7 @@ class Hosts:
 
         Raises:
             WorkError: the mirror does not have it, or the disk budget is exceeded.
-            ClipError: see `RemoteFile`.
+            ClipError: see `RemoteFile`; too_large: the file has more than `FILE_LIMIT` bytes, none of which are kept.
             Cancelled: `cancel` was set.
         """
         address = self.locate(url)
@@ -191,10 +192,10 @@ class Hosts:
         try:
             self._receive(url, partial, cancel)
         except ClipError as error:
-            if error.code is Failure.CHECKSUM_MISMATCH:
+            if error.code in (Failure.CHECKSUM_MISMATCH, Failure.TOO_LARGE):
                 partial.discard(self.disk)
-                if partial.position:  # bytes of an older version
-                    return self.download(url, target, cancel)
+            if error.code is Failure.CHECKSUM_MISMATCH and partial.position:  # bytes of an older version
+                return self.download(url, target, cancel)
             raise
         partial.finish()
         return target
@@ -211,6 +212,7 @@ class Hosts:
         name = partial.target.name
         tail = partial.tail(TAIL)
         with self.open(url, position=partial.position, version=partial.version, tail=tail) as stream:
+            _check_size(stream.size or 0, url)
             self.disk.check((stream.size or 0) - partial.position, name)
             bar = tqdm(
                 desc=name,
@@ -223,6 +225,7 @@ class Hosts:
             )
             with partial.open(stream.version, stream.size) as file, bar:
                 while block := stream.file.read1(1 << 20):
+                    _check_size(file.tell() + len(block), url)
                     if cancel.is_set():
                         raise Cancelled
                     self.disk.reserve(len(block), name)
@@ -262,6 +265,11 @@ class Hosts:
         if site is not None and self.mirror is None:
             session.verify = (site.certificates or True) if site.verify else False
         return session
+
+
+def _check_size(size: int, url: str) -> None:
+    if size > FILE_LIMIT:
+        raise ClipError(Failure.TOO_LARGE, f"{url} has more than {FILE_LIMIT >> 30} GB")
 
 
 def _is_web(address: str) -> bool:

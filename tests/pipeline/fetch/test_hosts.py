@@ -72,6 +72,16 @@ def test_broken_download_resumes_in_the_next_run(host, target):
     assert host.requests == []
 
 
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\n\r\n", None], ids=["without size", "with size"])
+def test_file_over_the_limit_is_not_kept(host, target, monkeypatch, head):
+    monkeypatch.setattr("pipeline.fetch.hosts.FILE_LIMIT", 400_000)
+    if head is not None:
+        host.queue_faults(PATH, Fault(raw=head + DATA))
+    with pytest.raises(ClipError, match=r"too_large: https://data\.example/sets/a\.zip has more than"):
+        hosts(host).download(URL, target)
+    assert not target.parent.exists() or not list(target.parent.iterdir())
+
+
 def test_finished_download_that_was_not_renamed_is_not_fetched_again(host, target, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
