@@ -75,7 +75,8 @@ def summary(module: Path) -> str:
 
 
 def _interrupted(error: KeyboardInterrupt) -> int:
-    stopped = error if isinstance(error, signals.Stopped) else signals.Stopped(signal.SIGINT)
+    # Ray raises a KeyboardInterrupt of its own for any signal.
+    stopped = error if isinstance(error, signals.Stopped) else signals.received() or signals.Stopped(signal.SIGINT)
     return _fail(stopped.code, stopped.message)
 
 

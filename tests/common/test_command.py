@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import signal
 import subprocess
 import sys
 
@@ -74,3 +75,16 @@ def test_percent_sign_in_a_summary_is_shown_in_the_help(here, capsys):
     with pytest.raises(SystemExit):
         parser.parse_args(["--help"])
     assert "95% confidence intervals" in capsys.readouterr().out
+
+
+def test_a_signal_that_a_library_reports_as_an_interrupt_ends_with_its_own_code(capsys):
+    """Ray raises a KeyboardInterrupt of its own for any signal that arrives while it waits."""
+
+    def main():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+
+    assert command.run(main) == 143
+    assert capsys.readouterr().err == "error: terminated; finished work is kept, run the same command to continue\n"
