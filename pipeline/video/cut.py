@@ -24,6 +24,7 @@ from pipeline.video.container import demux, open_video
 from pipeline.video.frames import FrameTimes, read_frame_times
 
 _MILLISECOND = Fraction(1, 1000)  # time unit of Matroska, the coarsest of the usual containers
+_RANDOM_IDS = frozenset({".mkv", ".mk3d", ".webm", ".ogg", ".ogv", ".ogm", ".ogx", ".mxf"})  # or the time of writing
 
 
 @dataclass(frozen=True)
@@ -159,4 +160,8 @@ def _copy(source: Path, target: Path, start: float, duration: float) -> None:
     job = ffmpeg.input(f"file:{source}", ss=f"{start:.6f}", seek_timestamp=1)
     with replacing(target) as temporary:
         options = {"c": "copy", "t": f"{duration:.6f}", "avoid_negative_ts": "make_zero", "map_metadata": -1}
+        if target.suffix in _RANDOM_IDS:
+            options["fflags"] = (
+                "+bitexact"  # else no two copies are equal; copies in other containers are equal without it
+            )
         job["V:0"].output(str(temporary), **options).run(cmd=ffmpeg_binary(), quiet=True, overwrite_output=True)

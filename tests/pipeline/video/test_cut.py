@@ -164,3 +164,23 @@ def test_a_cut_in_an_open_group_of_pictures_shows_the_right_frames(here, start_s
         pts = [packet.pts for packet in container.demux(video=0) if packet.size]
     assert min(pts) < pts[0]
     assert frames.read_frame_times(clip.trim.path, trust_packets=True).pts[0] == pts[0]
+
+
+@pytest.mark.parametrize(
+    ("suffix", "codec"),
+    [("mkv", "libx264"), ("webm", "libvpx-vp9"), ("mp4", "libx264"), ("avi", "mpeg4"), ("ts", "libx264")],
+)
+def test_two_cuts_of_one_clip_have_equal_bytes(here, suffix, codec):
+    source = write_video(here / f"a.{suffix}", frame_times(60, 10), codec=codec, b_frames=0)
+    copies = [cut.cut(source, here / f"{number}.{suffix}", 1.0, 3.0, 1.0).path for number in range(2)]
+    assert copies == [here / f"0.{suffix}", here / f"1.{suffix}"]
+    assert copies[0].read_bytes() == copies[1].read_bytes()
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("ogv", "libtheora"), ("mxf", "mpeg2video")])
+def test_two_cuts_in_containers_with_random_ids_have_equal_bytes(here, suffix, codec):
+    source, size = here / f"a.{suffix}", "720x576" if suffix == "mxf" else "128x96"
+    run_ffmpeg("-f", "lavfi", "-i", f"testsrc=s={size}:r=25:d=4", "-c:v", codec, "-pix_fmt", "yuv420p", source)
+    copies = [cut.cut(source, here / f"{number}.{suffix}", 1.0, 3.0, 1.0).path for number in range(2)]
+    assert copies[0].read_bytes() == copies[1].read_bytes()
+    assert copies[0] != copies[1]
