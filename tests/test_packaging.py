@@ -50,8 +50,8 @@ def test_public_api_can_be_imported_from_another_folder(tmp_path):
 
 
 def test_version_is_the_newest_of_the_changelog():
-    heading = next(line for line in (REPO / "CHANGELOG.md").read_text().splitlines() if line.startswith("## "))
-    assert heading.split()[1] == PROJECT["version"]
+    headings = [line.split()[1] for line in (REPO / "CHANGELOG.md").read_text().splitlines() if line.startswith("## ")]
+    assert next(version for version in headings if version != "Unreleased") == PROJECT["version"]
 
 
 def test_version_is_that_of_the_citation():
