@@ -110,14 +110,10 @@ def _check_length(seconds: float, arrival: Arrival) -> None:
 def _decode_one(stream: VideoStream, packets: "Iterable[Packet[VideoStream]]", which: str) -> None:
     """Decode until one frame comes out: the first keyframe, unless the stream starts in the middle."""
     for packet in packets:
-        try:
+        with suppress(av.FFmpegError):  # of any kind: decoders return -1, which reads as "not permitted"
             if packet.decode():
                 return
-        except av.PermissionError:  # encrypted
-            raise
-        except av.FFmpegError:
-            continue
-    with suppress(av.EOFError):
+    with suppress(av.FFmpegError):
         if stream.decode(None):
             return
     raise ClipError(Failure.DECODE_ERROR, f"the {which} keyframe cannot be decoded: the file is cut short or damaged")
