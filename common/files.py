@@ -3,11 +3,13 @@
 import contextlib
 import json
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 _PREFIX = ".part-"
+_STARTED = time.time()
 
 
 @contextlib.contextmanager
@@ -51,8 +53,18 @@ def sweep(folder: Path) -> None:
     """Delete the temporary files of killed processes anywhere below `folder`; those of living processes stay."""
     for temporary in folder.rglob(f"{_PREFIX}*"):
         owner = temporary.name.removeprefix(_PREFIX).partition("-")[0]
-        if temporary.is_file() and not (owner.isdecimal() and _is_running(int(owner))):
+        if temporary.is_file() and not (
+            owner.isdecimal() and _is_running(int(owner)) and not _is_older(temporary, owner)
+        ):
             temporary.unlink(missing_ok=True)
+
+
+def _is_older(temporary: Path, owner: str) -> bool:
+    """Whether a file with this process's number is older than this process: in containers, numbers are the same in each run."""
+    try:
+        return int(owner) == os.getpid() and temporary.stat().st_mtime < _STARTED
+    except FileNotFoundError:
+        return False
 
 
 def _is_running(process: int) -> bool:

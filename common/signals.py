@@ -50,16 +50,19 @@ def raised() -> Iterator[None]:
     global _first
     _first = None
     before: dict[int, Any] = {}
-    hook = sys.unraisablehook
+    hook, thread_hook = sys.unraisablehook, threading.excepthook
     try:
-        sys.unraisablehook = _exit_if_stopped(hook)
+        sys.unraisablehook, threading.excepthook = _exit_if_stopped(hook), _silent_if_stopped(thread_hook)
         for number in _handled():
             before[number] = signal.signal(number, _raise)
         yield
     finally:
         for handled, handler in before.items():
-            signal.signal(handled, handler)
-        sys.unraisablehook = hook
+            # A command that is done stays done: Ctrl-C does not change its exit code while the interpreter ends.
+            done = handler is _exit and handled == signal.SIGINT
+            signal.signal(handled, signal.SIG_IGN if done else handler)
+        if _first is None:  # else the process is ending, and its threads with it
+            sys.unraisablehook, threading.excepthook = hook, thread_hook
 
 
 @contextmanager
@@ -74,20 +77,21 @@ def deferred() -> Iterator[None]:
         return
     from multiprocessing import resource_tracker  # here, because this module is imported before signals are handled
 
-    resource_tracker.ensure_running()  # its own start would reset the mask
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in _ENDINGS}
-    for number, handler in before.items():
-        if callable(handler) and not isinstance(handler, signal.Handlers):
-            signal.signal(number, lambda number, _: received.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    own = {number: handler for number, handler in before.items() if callable(handler)}  # neither SIG_DFL nor SIG_IGN
+    for number in own:
+        signal.signal(number, lambda number, _: received.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     try:
+        # Its start resets the mask of SIGINT and SIGTERM, which it ignores; SIGHUP stays blocked in it.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask | {signal.SIGINT})
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in before.items():
-            if callable(handler) and not isinstance(handler, signal.Handlers):
-                signal.signal(number, handler)
+        for number, handler in own.items():
+            signal.signal(number, handler)
     if received:
         signal.raise_signal(received[0])
 
@@ -142,3 +146,10 @@ def _exit_if_stopped(hook: Callable[[Any], object]) -> Callable[[Any], object]:
         return hook(unraisable)
 
     return handle
+
+
+def _silent_if_stopped(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+    """A hook for exceptions in threads: those of a command that is ending are no bugs, for example in a pool whose
+    processes got the signal too.
+    """
+    return lambda arguments: None if _first is not None else hook(arguments)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -58,17 +59,14 @@ def build_mirror(
     unfinished.mkdir(parents=True)
     members = len(plan.kinetics) + len(plan.tubes) + sum(clip.repaired for clip in plan.kinetics)
     bar = tqdm(desc="drawing the sample", total=members, unit="clip", disable=None if show_progress else True)
-    pool = ProcessPoolExecutor(workers or cores(), multiprocessing.get_context("spawn"), _prepare_worker)
 
     def render(specs: Iterable[ClipSpec], damages: Iterable[str | None]) -> Iterator[bytes]:
         for data in pool.map(render_member, specs, damages, chunksize=8):
             bar.update()
             yield data
 
-    with bar, pool:
+    with bar, _start_pool(workers or cores()) as pool:
         try:
-            with signals.deferred():
-                pool.submit(int)  # starts all processes
             _write_kinetics(unfinished / "kinetics/400", plan, render)
             _write_mini(unfinished / "mini-kinetics-200", plan)
             _write_tinyvirat(unfinished / "tinyvirat/TinyVIRAT.zip", plan, render)
@@ -81,6 +79,17 @@ def build_mirror(
     shutil.rmtree(root, ignore_errors=True)
     unfinished.rename(root)
     return root
+
+
+@contextmanager
+def _start_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    with ExitStack() as stack:
+        with signals.deferred():
+            pool = stack.enter_context(
+                ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
+            )
+            pool.submit(int)  # starts all processes
+        yield pool
 
 
 def _prepare_worker() -> None:

@@ -105,6 +105,14 @@ def test_sweep_spares_the_temporary_files_of_running_processes(here):
     assert [path.name for path in here.iterdir()] == ["a.txt"]
 
 
+def test_sweep_deletes_the_temporary_file_of_an_earlier_process_of_the_same_number(here):
+    temporary = here / f".part-{os.getpid()}-a.txt"
+    temporary.write_bytes(b"half")
+    os.utime(temporary, (1, 1))
+    sweep(here)
+    assert list(here.iterdir()) == []
+
+
 def test_json_is_utf8_with_keys_in_the_order_given(here):
     write_json(here / "a.json", {"z": "ü", "a": [1, 2.5, None]})
     text = (here / "a.json").read_text(encoding="utf-8")

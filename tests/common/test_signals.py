@@ -61,9 +61,14 @@ def test_signal_before_the_work_ends_the_command(number, code, line):
     assert run(f"signals.exit_at_once()\nsend({number})\ntime.sleep(60)") == (code, "", line)
 
 
-def test_signal_after_the_work_ends_the_command():
-    program = f"signals.exit_at_once()\ncommand.run(lambda: print('done'))\nsend({signal.SIGINT})\ntime.sleep(60)"
-    assert run(program) == (1, "done\n", INTERRUPTED)
+def test_ctrl_c_after_the_work_does_not_change_the_exit_code():
+    program = f"""
+import atexit
+atexit.register(send, {signal.SIGINT})
+signals.exit_at_once()
+sys.exit(command.run(lambda: print("done")))
+"""
+    assert run(program) == (0, "done\n", "")
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -88,11 +93,11 @@ def main():
 
 signals.exit_at_once()
 command.run(main)
-send({signal.SIGINT})
+send({signal.SIGTERM})
 time.sleep(60)
 """
     code, _, err = run(program)
-    assert (code, err.splitlines()) == (1, ["error: broken"])
+    assert (code, err.splitlines()) == (143, ["error: broken"])
 
 
 def test_signal_in_a_finaliser_is_not_lost():
@@ -123,6 +128,25 @@ def main():
 sys.exit(command.run(main))
 """
     assert run(program) == (1, "", INTERRUPTED)
+
+
+@pytest.mark.parametrize(("number", "shown"), [(signal.SIGINT, False), (None, True)])
+def test_exception_in_a_thread_is_shown_unless_the_command_is_ending(number, shown):
+    program = f"""
+import threading
+
+def main():
+    try:
+        if {int(number or 0)}:
+            send({int(number or 0)})
+    finally:
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+
+sys.exit(command.run(main))
+"""
+    assert ("ZeroDivisionError" in run(program)[2]) == shown
 
 
 def test_ignored_signal_stays_ignored():

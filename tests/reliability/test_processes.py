@@ -363,6 +363,29 @@ def test_signal_to_dvc_repro_and_its_stage_is_no_traceback_and_a_rerun_completes
     assert_same(outputs(project), outputs(uninterrupted))
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("number", [signal.SIGKILL, *LINES], ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_processes_that_draw_the_sample_end_with_it(tmp_path, descendants, number, workers):
+    """The signal comes while processes start, or when both have started."""
+    project = make_project(tmp_path).set(
+        corpus="sample", sources={"tinyvirat": {"kind": "tinyvirat"}}, engine__workers=2
+    )
+    process = project.popen("download", env=descendants.env, start_new_session=True)
+    assert wait_for(lambda: len(workers_of(descendants)) >= workers or process.poll() is not None)
+    if number == signal.SIGKILL:
+        process.kill()
+    else:
+        os.killpg(process.pid, number)
+    _, err = process.communicate(timeout=60)
+    if number == signal.SIGKILL:  # multiprocessing's own processes may complain that their parent has gone
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert (process.returncode, err.splitlines()) == (LINES[number][0], [LINES[number][1]])
+    descendants.assert_end()
+
+
 # SIGSTOP
 
 
