@@ -78,8 +78,13 @@ def save(run: Run, model: nn.Module, optimiser: AdamW, generator: Generator, his
         "global_generator": torch.get_rng_state(),
         "history": history,
     }
-    with replacing(run.path) as temporary:
-        torch.save(state, temporary)
+    with replacing(run.path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save(state, file)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # torch hides the reason, such as a full disk
+                raise OSError(error.__context__.errno, error.__context__.strerror, str(run.path)) from None
+            raise
 
 
 def resume(run: Run, model: nn.Module, optimiser: AdamW, generator: Generator) -> History:
