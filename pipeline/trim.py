@@ -13,6 +13,7 @@ from pipeline.video.cut import Cut, cut
 from pipeline.video.frames import read_frame_times
 
 VERSION = 2
+_MAX_SUFFIX = 13  # characters; a longer one is part of a sentence, and may not fit in a file name
 
 
 def main() -> None:
@@ -33,7 +34,9 @@ def trim(row: DownloadRow, settings: Trim) -> TrimRow:
         clip = Cut(source, 0.0, float(read_frame_times(source, trust_packets=True).duration))
     else:
         # The source's container keeps the source's time base, so ticks choose the same frames before and after the cut.
-        target = TRIMMED / row.source / f"{row.clip_id}{source.suffix.lower() or '.mkv'}"
+        suffix = source.suffix.lower()
+        suffix = suffix if 1 < len(suffix) <= _MAX_SUFFIX else ".mkv"
+        target = TRIMMED / row.source / f"{row.clip_id}{suffix}"
         clip = cut(source, target, row.start_s, row.end_s, settings.margin_s)
     return TrimRow(
         clip_id=row.clip_id,

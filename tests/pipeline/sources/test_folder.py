@@ -237,6 +237,14 @@ def test_windows_are_clips_of_one_video(project):
     assert read_counters(second)[:25] == list(range(55, 80))
 
 
+def test_window_of_a_file_with_a_name_of_255_bytes_is_cut(project):
+    name = f"one/{'x' * 100}.{'y' * 154}"
+    write_video(project.root / "clips/one/a.mp4", frame_times(40, 10)).rename(project.root / "clips" / name)
+    write_file(project.root / "clips/windows.csv", f"path,start_s,end_s\n{name},1,3\n".encode())
+    project.set(sources__own__windows="windows.csv").run("download", "trim")
+    assert [Path(row["path"]).suffix for row in project.rows("trim").values()] == [".mkv"]
+
+
 @pytest.mark.parametrize(
     ("text", "error"),
     [
