@@ -39,6 +39,14 @@ from training.clips import Clips
 LEDGERS = ("trim", "resample", "resize")
 
 
+def first_fast(*cases):
+    """Parameters of a test, of which all but the first are slow."""
+    return [
+        cases[0],
+        *(pytest.param(*(c if isinstance(c, tuple) else (c,)), marks=pytest.mark.slow) for c in cases[1:]),
+    ]
+
+
 @pytest.fixture
 def finished(uninterrupted, tmp_path):
     """A copy of the finished project."""
@@ -120,11 +128,15 @@ def files_below(root):
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
+def results(files):
+    """Of files by name, those that are the same for equal runs: all but ledgers and locks."""
+    return {name: data for name, data in files.items() if not name.startswith(("data/ledgers/", "data/locks/"))}
+
+
 def assert_whole_files(project, whole, before):
     """Every manifest, clip and shard is as at the end of an undisturbed run, or as before; no temporary file is left."""
-    names = [name for name in files_below(project.root) if not name.startswith(("data/ledgers/", "clips/"))]
-    for name in names:
-        assert (project.root / name).read_bytes() in (whole.get(name), before.get(name)), name
+    for name, data in results(files_below(project.root)).items():
+        assert data in (whole.get(name), before.get(name)), name
     assert not [name for name in temporary_files(project.root) if not name.endswith(("-wal", "-shm"))]
 
 
@@ -153,8 +165,8 @@ def test_stage_on_a_full_disk_ends_with_one_line_and_continues_when_there_is_spa
             full += 1
             assert "the disk is full; free some space and run the same command" in error_line(result)
         assert_whole_files(project, whole, before)
-        run_stages(project, STAGES[STAGES.index(stage) :])
-        assert_same(outputs(project), outputs(uninterrupted))
+        run_stages(project, [stage])
+        assert_same(results(files_below(project.root)), results(whole))
         assert not list(project.root.rglob("*.damaged"))
         shutil.rmtree(project.root)
     print(f"{stage}: {full} of 6 disks were full")
@@ -214,8 +226,8 @@ def test_checkpoint_on_a_full_disk_ends_training_with_one_line_and_continues(dis
 def test_cache_of_dvc_on_a_full_disk_ends_repro_and_a_rerun_completes(uninterrupted, disk, tmp_path):
     project = with_dvc(copy_inputs(uninterrupted, tmp_path / "project"))
     (disk / "cache").mkdir()
-    with (project.root / ".dvc/config").open("a") as config:
-        config.write(f"\n[cache]\n    dir = {disk / 'cache'}\n    type = copy\n")
+    config = project.root / ".dvc/config"
+    config.write_text(config.read_text().replace("[cache]", f"[cache]\n    dir = {disk / 'cache'}"))
     resize(disk, 4096)
     for complete in (False, True):
         process = start_dvc(project, "repro", "resize", env={})
@@ -235,10 +247,10 @@ def test_cache_of_dvc_on_a_full_disk_ends_repro_and_a_rerun_completes(uninterrup
 
 @pytest.mark.parametrize(
     ("folder", "stage"),
-    [
+    first_fast(
         *(("data", "trim"), ("data/ledgers", "resample"), ("data/filmstrips", "resize"), ("manifests", "merge")),
         *(("data/shards", "shard"), ("metrics", "verify")),
-    ],
+    ),
 )
 def test_read_only_folder_is_named_in_one_line(uninterrupted, finished, folder, stage):
     path = finished.root / folder
@@ -249,7 +261,7 @@ def test_read_only_folder_is_named_in_one_line(uninterrupted, finished, folder, 
         subprocess.run(["mount", "-o", "remount,ro,bind", path], check=True)
         line = error_line(finished.call(stage))
         assert folder in line
-        assert "read-only" in line.lower() or "readonly" in line.lower()
+        assert "Read-only" in line or "writable" in line
     finally:
         subprocess.run(["umount", path], check=True)
     run_stages(finished, STAGES)
@@ -288,7 +300,7 @@ def test_clock_that_is_set_far_forward_and_back_changes_nothing(uninterrupted, f
         files = times
 
 
-@pytest.mark.parametrize("moment", [1, 4102444800], ids=["1970", "2100"])
+@pytest.mark.parametrize("moment", first_fast(1, 4102444800))  # 1970, 2100
 def test_modification_times_of_outputs_decide_nothing(uninterrupted, finished, moment):
     for path in finished.root.rglob("*"):
         if path.is_file() and "ledgers" not in path.parts:
@@ -315,8 +327,8 @@ def grown(path):
         file.write(b"more")
 
 
-@pytest.mark.parametrize("change", [replaced, truncated, grown])
-@pytest.mark.parametrize("stage", ["trim", "resample", "resize"])
+@pytest.mark.parametrize("change", first_fast(replaced, truncated, grown))
+@pytest.mark.parametrize("stage", first_fast("resize", "trim", "resample"))
 def test_source_that_changes_between_stages_is_named_with_the_command_to_run(fresh, stage, change):
     run_stages(fresh, STAGES[: STAGES.index(stage)])
     path = fresh.root / "clips/class1/5.mp4"
@@ -327,6 +339,7 @@ def test_source_that_changes_between_stages_is_named_with_the_command_to_run(fre
     assert f"python -m pipeline {recorded}" in line
 
 
+@pytest.mark.slow
 def test_source_that_changed_is_processed_anew_from_download_on(uninterrupted, fresh):
     run_stages(fresh, STAGES[:3])
     replaced(fresh.root / "clips/class1/5.mp4")
@@ -353,6 +366,7 @@ def test_source_of_the_same_size_and_time_is_found_by_nothing_but_a_new_ledger(f
     assert fresh.rows("download")["own-class1-5"]["sha256"] != before
 
 
+@pytest.mark.slow
 def test_changed_list_of_windows_redoes_what_it_changes(uninterrupted, finished):
     windows = finished.root / "clips/windows.csv"
     original = windows.read_text()
@@ -491,17 +505,19 @@ def test_damaged_manifests_without_a_record_are_never_a_traceback(finished, monk
             try:
                 found["the same rows" if manifests.read(kind) == truth else "other rows"] += 1
             except WorkError as error:
-                assert "\n" not in str(error)
-                found["refused"] += 1
+                found["refused" if len(str(error).splitlines()) == 1 else "several lines"] += 1
         path.write_bytes(original)
     print("manifests without a record:", found)
+    assert "several lines" not in found
 
 
 @pytest.mark.parametrize(
     ("name", "producer", "reader"),
-    [("download", "download", "trim"), ("trim", "trim", "resample"), ("resize", "resize", "merge")]
-    + [("clips", "merge", "split"), ("classes", "merge", "split"), ("splits", "split", "shard")]
-    + [("shards", "shard", "verify")],
+    first_fast(
+        *(("clips", "merge", "split"), ("classes", "merge", "split"), ("splits", "split", "shard")),
+        *(("download", "download", "trim"), ("trim", "trim", "resample"), ("resize", "resize", "merge")),
+        ("shards", "shard", "verify"),
+    ),
 )
 def test_damaged_manifest_stops_its_reader_and_is_repaired_by_its_stage(
     uninterrupted, finished, name, producer, reader
@@ -526,7 +542,9 @@ def test_damaged_manifest_stops_its_reader_and_is_repaired_by_its_stage(
 # Filmstrips and shards
 
 
-@pytest.mark.parametrize("damage", [lambda data: b"", lambda data: data[:-1], lambda data: bytes(len(data)), None])
+@pytest.mark.parametrize(
+    "damage", first_fast(lambda data: data[:-1], lambda data: b"", lambda data: bytes(len(data)), None)
+)
 def test_damaged_filmstrip_is_made_again_or_named(uninterrupted, finished, damage):
     path = finished.root / "data/filmstrips/own/own-class2-2.jpg"
     if damage is None:
@@ -582,10 +600,9 @@ def unreadable_clips():
     clips, found = Clips(), []
     for row in clips.rows:
         try:
-            clips[row.clip_id]
+            clips._decode(row)
         except WorkError as error:
-            assert f"holds no filmstrip of {row.clip_id} at byte" in str(error)
-            found.append(row.clip_id)
+            found += [row.clip_id] if f"holds no filmstrip of {row.clip_id} at byte" in str(error) else [str(error)]
         finally:
             os.close(clips._open(row.shard))
             clips._open.cache_clear()
@@ -621,12 +638,12 @@ def swap_shards(path, other):
     other.write_bytes(data)
 
 
-@pytest.mark.parametrize("damage", [truncate_shard, zero_shard, remove_shard, swap_shards])
+@pytest.mark.parametrize("damage", first_fast(swap_shards, truncate_shard, zero_shard, remove_shard))
 def test_damaged_shard_is_found_by_verify_and_training_and_written_again(uninterrupted, finished, monkeypatch, damage):
     monkeypatch.chdir(finished.root)
     train, test = (sorted(Path("data/shards").glob(f"{split}-*.tar"))[0] for split in ("train", "test"))
     damage(train, test)
-    assert train.name in run_or_describe(finished, "verify")
+    assert (test if damage is swap_shards else train).name in run_or_describe(finished, "verify")
     clips = Clips()
     last = max((row for row in clips.rows if row.shard == train.as_posix()), key=lambda row: row.offset)
     with pytest.raises(WorkError, match=train.name):
