@@ -12,8 +12,8 @@ from torch import Generator
 
 from benchmarks.measure import describe_machine, markdown_table
 from training.clips import Clip, Clips
-from training.data.in_memory import InMemoryClips
-from training.engine.batches import reconstruction_loss
+from training.data.windows import ClipWindows
+from training.engine.batches import BatchSampler, reconstruction_task
 from training.engine.checkpoints import Run
 from training.engine.loop import train
 from training.engine.statistics import mean_ci95, mean_of_last
@@ -40,8 +40,9 @@ def main() -> None:
     rows = []
     for zero_masked in (True, False):
         model = _autoencoder(zero_masked=zero_masked)
-        compute = reconstruction_loss(model, seen, _MASKING, _BATCH)
-        history = train(Run("leak", "", 0), model, _optimiser(arguments.steps), compute, save=False)
+        sampler = BatchSampler(seen, model.config, _MASKING, _BATCH, seed=0, buffer=len(seen))
+        task = reconstruction_task(model, sampler)
+        history = train(Run("leak", "", 0), model, _optimiser(arguments.steps), task, save=False)
         without_leak = _autoencoder(zero_masked=True)
         without_leak.load_state_dict(model.state_dict())
         accuracy, ci95 = _accuracy(without_leak, unseen, arguments.episodes)
@@ -59,8 +60,8 @@ def main() -> None:
     )
 
 
-def _load(clips: Clips, rows: Sequence[Clip]) -> InMemoryClips:
-    return InMemoryClips(clips, rows, frames=_CONFIG["num_frames"], stride=_STRIDE)
+def _load(clips: Clips, rows: Sequence[Clip]) -> ClipWindows:
+    return ClipWindows(clips, rows, frames=_CONFIG["num_frames"], stride=_STRIDE)
 
 
 def _autoencoder(*, zero_masked: bool) -> MAE:
@@ -77,7 +78,7 @@ def _optimiser(steps: int) -> Optimiser:
 
 
 @torch.no_grad()
-def _loss(model: MAE, data: InMemoryClips) -> float:
+def _loss(model: MAE, data: ClipWindows) -> float:
     """Mean reconstruction loss of the middle window of every clip."""
     generator, total = Generator().manual_seed(0), 0.0
     for index in data.batches(32):
@@ -88,7 +89,7 @@ def _loss(model: MAE, data: InMemoryClips) -> float:
 
 
 @torch.no_grad()
-def _accuracy(model: MAE, data: InMemoryClips, episodes: int) -> tuple[float, float]:
+def _accuracy(model: MAE, data: ClipWindows, episodes: int) -> tuple[float, float]:
     """Few-shot accuracy of the mean token of each clip, with half of its 95% interval."""
     batches = (preprocess(data.even_windows(index, 0, 1), model.config) for index in data.batches(32))
     features = torch.cat([model.encode(video).mean(1, keepdim=True) for video in batches])

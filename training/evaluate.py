@@ -1,5 +1,6 @@
 """evaluate: few-shot accuracy on the held-out classes, with 95% intervals over episodes."""
 
+from collections.abc import Sequence
 from typing import TypedDict
 
 import torch
@@ -10,7 +11,7 @@ from common.errors import ParamError
 from common.files import write_bytes
 from common.paths import PLOTS
 from training import params
-from training.clips import Clips
+from training.clips import Clip, Clips
 from training.engine.checkpoints import load_finished
 from training.engine.device import pick_device
 from training.engine.metrics import write_metrics
@@ -48,10 +49,7 @@ def main() -> None:
     way = settings.stage3.way
     clips = Clips()
     rows = clips.select(split="test")
-    classes = torch.tensor([clip.class_id for clip in rows])
-    instances = count_instances(classes, way, settings.stage3.instances)
-    sampler = EpisodeSampler(classes, way, instances)
-    episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
+    count_instances(class_ids(rows), way, settings.stage3.instances)  # fails before any work
     autoencoders = load_autoencoders(settings, clips.size)
     config, grid = autoencoders[True].config, settings.stage3.feature_grid
     shape = feature_shape(config, grid)
@@ -60,7 +58,11 @@ def main() -> None:
     for method, learner in learners.items():
         if method.trained:
             load_finished(stage3_run(settings, method.name), learner)
-    data = load_windows(clips, rows, config, settings.pretrain, "pretrain")
+    data = load_windows(clips, rows, config, settings.pretrain, "pretrain", settings.loader)
+    classes = class_ids(data.rows)
+    instances = count_instances(classes, way, settings.stage3.instances)
+    sampler = EpisodeSampler(classes, way, instances)
+    episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
     features = {
         pretrained: extract(autoencoder, data, windows=1, grid=grid)[:, 0]
         for pretrained, autoencoder in autoencoders.items()
@@ -74,6 +76,11 @@ def main() -> None:
     write_metrics("evaluate", {"classes": len(classes.unique()), "way": way, "instances": instances, **results})
     write_curves(results)
     print_summary(results)
+
+
+def class_ids(rows: Sequence[Clip]) -> Tensor:
+    """The class of each clip, (N,)."""
+    return torch.tensor([clip.class_id for clip in rows])
 
 
 def count_instances(classes: Tensor, way: int, wanted: int) -> int:

@@ -6,12 +6,21 @@ from typing import Annotated, Any, Literal
 from common.params import Count, Fraction, Positive, Range, read
 from common.sections import SECTIONS
 
+Storage = Literal["auto", "memory", "decode"]
 Scale = Annotated[float, Range(0.0, 1000.0)]
 
 
 @dataclass(frozen=True)
 class Optimiser:
-    """AdamW with linear warm-up and a cosine down to zero."""
+    """AdamW with linear warm-up and a cosine down to zero.
+
+    Args:
+        accumulate: parts of a batch whose gradients are computed one after the other, to save memory.
+        layer_decay: factor on the learning rate from layer to layer towards the input.
+        ema: decay of the moving average of the weights, which is the result of the run.
+        validations: measurements on held-out clips, evenly spread over the steps.
+        patience: validations without a lower loss after which the run ends, with the best weights.
+    """
 
     steps: Positive
     warmup: Count
@@ -20,10 +29,34 @@ class Optimiser:
     weight_decay: Fraction
     betas: tuple[Fraction, ...]
     clip_norm: Annotated[float, Range(1e-6)]
+    accumulate: Positive = 1
+    layer_decay: Annotated[float, Range(0.01, 1.0)] | None = None
+    ema: Annotated[float, Range(0.0, 0.99999)] | None = None
+    validations: Count = 0
+    patience: Positive | None = None
 
     def __post_init__(self) -> None:
         if len(self.betas) != 2 or max(self.betas) >= 1:
             raise ValueError(f"betas is {list(self.betas)}: must be two numbers from 0 to below 1")
+        if self.batch % self.accumulate:
+            raise ValueError(f"accumulate is {self.accumulate}: must divide batch, {self.batch}")
+        if self.validations > self.steps:
+            raise ValueError(f"validations is {self.validations}: must be at most steps, {self.steps}")
+        if self.patience is not None and not self.validations:
+            raise ValueError(f"patience is {self.patience}: must be null without validations")
+
+
+@dataclass(frozen=True)
+class Loader:
+    """How clips are read.
+
+    Args:
+        storage: `memory` or `decode` (when they are needed); `auto` chooses by free memory.
+        shuffle: clips in the shuffle buffer.
+    """
+
+    storage: Storage
+    shuffle: Positive
 
 
 @dataclass(frozen=True)
@@ -107,6 +140,7 @@ class Evaluate:
 class TrainingParams:
     """All sections that the training stages use."""
 
+    loader: Loader
     pretrain: Pretrain
     stage1: Stage1
     stage2: Stage2
@@ -122,6 +156,7 @@ def load() -> TrainingParams:
     """
     file = read(SECTIONS)
     return TrainingParams(
+        loader=file.section("loader", Loader),
         pretrain=file.section("pretrain", Pretrain),
         stage1=file.section("stage1", Stage1),
         stage2=file.section("stage2", Stage2),

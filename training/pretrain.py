@@ -2,7 +2,7 @@
 
 from training import params
 from training.clips import Clips
-from training.engine.batches import reconstruction_loss
+from training.engine.batches import BatchSampler, reconstruction_task
 from training.engine.loop import train
 from training.engine.metrics import write_metrics
 from training.engine.runs import pretrain_run
@@ -16,9 +16,16 @@ def main() -> None:
     stage = settings.pretrain
     clips = Clips()
     model = build_autoencoder(stage, "pretrain", clips.size)
-    data = load_windows(clips, clips.select(split="train"), model.config, stage, "pretrain")
-    compute = reconstruction_loss(model, data, build_masking(stage), stage.optimiser.batch)
-    losses = train(pretrain_run(settings), model, stage.optimiser, compute)["loss"]
+    data = load_windows(clips, clips.select(split="train"), model.config, stage, "pretrain", settings.loader)
+    sampler = BatchSampler(
+        data,
+        model.config,
+        build_masking(stage),
+        stage.optimiser.batch,
+        seed=stage.seed,
+        buffer=settings.loader.shuffle,
+    )
+    losses = train(pretrain_run(settings), model, stage.optimiser, reconstruction_task(model, sampler))["loss"]
     last = mean_of_last(losses, len(losses) // 20)
     metrics = {"clips": len(data), "steps": len(losses), "loss_first": losses[0], "loss_last": last}
     write_metrics("pretrain", metrics)

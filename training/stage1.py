@@ -16,9 +16,9 @@ from common.files import write_bytes
 from common.paths import PLOTS
 from training import params
 from training.clips import Clips
-from training.data.in_memory import InMemoryClips
-from training.engine.batches import random_batch
-from training.engine.loop import train
+from training.data.windows import ClipWindows
+from training.engine.batches import Batch, BatchSampler
+from training.engine.loop import Task, train
 from training.engine.metrics import write_metrics
 from training.engine.runs import stage1_run
 from training.engine.setup import build_masking, load_autoencoder, load_windows
@@ -41,15 +41,18 @@ def main() -> None:
     baseline, tuned = load_autoencoder(settings, clips.size), load_autoencoder(settings, clips.size)
     masking = build_masking(settings.pretrain)
     data, test = (
-        load_windows(clips, clips.select(split=split), tuned.config, settings.pretrain, "pretrain")
+        load_windows(clips, clips.select(split=split), tuned.config, settings.pretrain, "pretrain", settings.loader)
         for split in ("train", "test")
     )
 
-    def compute(generator: Generator) -> dict[str, Tensor]:
-        batch = random_batch(data, tuned.config, masking, stage.optimiser.batch, generator)
-        return {"loss": reconstruction_error(tuned, batch.video, batch.mask)}
+    sampler = BatchSampler(
+        data, tuned.config, masking, stage.optimiser.batch, seed=stage.seed, buffer=settings.loader.shuffle
+    )
 
-    train(stage1_run(settings), tuned, stage.optimiser, compute)
+    def compute(batch: Batch) -> dict[str, Tensor]:
+        return {"loss": reconstruction_error(tuned, preprocess(batch.frames, tuned.config), batch.mask)}
+
+    train(stage1_run(settings), tuned, stage.optimiser, Task(sampler, compute, sampler.names))
     results = {
         name: measure(model, test, masking, stage.seed)
         for name, model in (("fine_tuned", tuned), ("baseline", baseline))
@@ -75,7 +78,7 @@ def target_video(model: MAE, video: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def measure(model: MAE, data: InMemoryClips, masking: Masking, seed: int) -> dict[str, object]:
+def measure(model: MAE, data: ClipWindows, masking: Masking, seed: int) -> dict[str, object]:
     """Mean errors of the clips' masked pixels with 95% intervals over clips, by the names in metrics/stage1.json.
 
     Args:
@@ -110,7 +113,7 @@ def measure(model: MAE, data: InMemoryClips, masking: Masking, seed: int) -> dic
 
 
 @torch.no_grad()
-def draw_reconstructions(model: MAE, data: InMemoryClips, masking: Masking, seed: int) -> np.ndarray:
+def draw_reconstructions(model: MAE, data: ClipWindows, masking: Masking, seed: int) -> np.ndarray:
     """Figure 3: eight frames of three clips, each clip in three rows: original, visible to the encoder, reconstruction.
 
     Returns:

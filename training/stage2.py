@@ -4,7 +4,7 @@ A masked autoencoder is pre-trained on TinyVIRAT's training clips. Its encoder i
 once on all patches and once on the visible ones of masked clips.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -14,10 +14,10 @@ from torch.nn import functional as F
 from common.errors import WorkError
 from training import params
 from training.clips import Clip, Clips
-from training.data.in_memory import InMemoryClips
-from training.engine.batches import random_batch, reconstruction_loss
+from training.data.windows import ClipWindows
+from training.engine.batches import Batch, BatchSampler, reconstruction_task
 from training.engine.device import pick_device
-from training.engine.loop import train
+from training.engine.loop import Task, train
 from training.engine.metrics import write_metrics
 from training.engine.runs import stage2_run
 from training.engine.setup import build_autoencoder, build_masking, load_windows
@@ -40,15 +40,19 @@ def main() -> None:
     if not rows or not test_rows:
         raise WorkError("stage2 needs TinyVIRAT's train and test clips: list a source of kind tinyvirat in params.yaml")
     autoencoder = build_autoencoder(stage, "stage2", clips.size)
-    data, test = (load_windows(clips, part, autoencoder.config, stage, "stage2") for part in (rows, test_rows))
-    compute = reconstruction_loss(autoencoder, data, build_masking(stage), stage.pretrain.batch)
-    train(stage2_run(settings, "autoencoder"), autoencoder, stage.pretrain, compute)
+    data, test = (
+        load_windows(clips, part, autoencoder.config, stage, "stage2", settings.loader) for part in (rows, test_rows)
+    )
+    masking, buffer = build_masking(stage), settings.loader.shuffle
+    sampler = BatchSampler(data, autoencoder.config, masking, stage.pretrain.batch, seed=stage.seed, buffer=buffer)
+    train(stage2_run(settings, "autoencoder"), autoencoder, stage.pretrain, reconstruction_task(autoencoder, sampler))
     names = sorted({clip.tinyvirat_labels[0] for clip in labelled})
     results: dict[str, object] = {"classes": len(names), "train_clips": len(data), "test_clips": len(test)}
     for name, masked in (("unmasked", False), ("masked", True)):
         model = build_classifier(autoencoder, len(names), stage.seed)
-        compute = classification_loss(model, data, first_labels(data.rows, names), stage, masked=masked)
-        train(stage2_run(settings, name), model, stage.finetune, compute)
+        sampler = BatchSampler(data, model.config, masking, stage.finetune.batch, seed=stage.seed, buffer=buffer)
+        task = classification_task(model, sampler, first_labels(data.rows, names), stage, masked=masked)
+        train(stage2_run(settings, name), model, stage.finetune, task)
         results[name] = scores = score(model, test, first_labels(test.rows, names), stage, masked=masked)
         print(f"stage2: {name}: top-1 {scores['top1']:.1%} ± {scores['top1_ci95']:.1%}, top-5 {scores['top5']:.1%}")
     write_metrics("stage2", results)
@@ -63,25 +67,21 @@ def build_classifier(autoencoder: MAE, classes: int, seed: int) -> Classifier:
     return model.to(pick_device())
 
 
-def classification_loss(
-    model: Classifier, data: InMemoryClips, labels: Tensor, settings: Stage2, *, masked: bool
-) -> Callable[[Generator], dict[str, Tensor]]:
-    """The function for `train` that computes the cross entropy on a random batch; `labels` (N,) are the clips' classes."""
-    masking = build_masking(settings)
+def classification_task(
+    model: Classifier, sampler: BatchSampler, labels: Tensor, settings: Stage2, *, masked: bool
+) -> Task[Batch]:
+    """Training a classifier by cross entropy; `labels` (N,) are the clips' classes."""
 
-    def compute(generator: Generator) -> dict[str, Tensor]:
-        batch = random_batch(data, model.config, masking, settings.finetune.batch, generator)
-        logits = model(batch.video, batch.mask if masked else None)
+    def compute(batch: Batch) -> dict[str, Tensor]:
+        logits = model(preprocess(batch.frames, model.config), batch.mask if masked else None)
         truth = labels[batch.clips].to(logits.device)
         return {"loss": F.cross_entropy(logits, truth, label_smoothing=settings.label_smoothing)}
 
-    return compute
+    return Task(sampler, compute, sampler.names)
 
 
 @torch.no_grad()
-def score(
-    model: Classifier, data: InMemoryClips, labels: Tensor, settings: Stage2, *, masked: bool
-) -> dict[str, float]:
+def score(model: Classifier, data: ClipWindows, labels: Tensor, settings: Stage2, *, masked: bool) -> dict[str, float]:
     """Top-1 and top-5 accuracy with 95% intervals over clips, and macro F1, on each clip's middle window.
 
     Args:

@@ -4,18 +4,19 @@ The ablation trains three learners on the same episodes: memory on the pre-train
 initialised, and an LSTM without external memory on the pre-trained encoder.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 from torch.nn import functional as F
 
 from common.errors import ParamError
 from training import params
-from training.clips import Clips
+from training.clips import Clip, Clips
 from training.engine.checkpoints import History
 from training.engine.device import pick_device
-from training.engine.loop import train
+from training.engine.loop import Draw, Task, train
 from training.engine.metrics import write_metrics
 from training.engine.runs import stage3_run
 from training.engine.setup import load_autoencoders, load_windows
@@ -35,15 +36,13 @@ def main() -> None:
     stage = settings.stage3
     clips = Clips()
     rows = clips.select(split="train")
-    classes = torch.tensor([clip.class_id for clip in rows])
-    try:
-        sampler = EpisodeSampler(classes, stage.way, stage.instances)
-    except ValueError as error:
-        raise ParamError(f"params.yaml: stage3.way and stage3.instances ask for {error}") from None
-    dense = torch.searchsorted(classes.unique(), classes)
+    build_sampler(rows, stage)  # before any work
     autoencoders = load_autoencoders(settings, clips.size)
     config = autoencoders[True].config
-    data = load_windows(clips, rows, config, settings.pretrain, "pretrain")
+    data = load_windows(clips, rows, config, settings.pretrain, "pretrain", settings.loader)
+    sampler = build_sampler(data.rows, stage)
+    classes = torch.tensor([clip.class_id for clip in data.rows])
+    dense = torch.searchsorted(classes.unique(), classes)
     shape = feature_shape(config, stage.feature_grid)
     results = {}
     for pretrained, autoencoder in autoencoders.items():
@@ -51,8 +50,8 @@ def main() -> None:
         for method in METHODS:
             if method.trained and method.pretrained == pretrained:
                 model = method.build(shape, int(dense.max()) + 1, stage).to(pick_device())
-                compute = episode_loss(model, sampler, features, dense, stage)
-                history = train(stage3_run(settings, method.name), model, stage.optimiser, compute)
+                task = episode_task(model, sampler, features, dense, stage)
+                history = train(stage3_run(settings, method.name), model, stage.optimiser, task)
                 results[method.name] = summarise(history)
     write_metrics("stage3", results)
     for name, values in results.items():
@@ -69,10 +68,31 @@ def summarise(history: History) -> dict[str, float]:
     }
 
 
-def episode_loss(
+def build_sampler(rows: Sequence[Clip], settings: Stage3) -> EpisodeSampler:
+    """The episodes of the training classes.
+
+    Raises:
+        ParamError: too few classes have enough clips.
+    """
+    classes = torch.tensor([clip.class_id for clip in rows])
+    try:
+        return EpisodeSampler(classes, settings.way, settings.instances)
+    except ValueError as error:
+        raise ParamError(f"params.yaml: stage3.way and stage3.instances ask for {error}") from None
+
+
+class EpisodeBatch(NamedTuple):
+    """Episodes of features."""
+
+    clips: Tensor  # (B, rounds, way) positions in the data
+    features: Tensor  # (B, rounds, way, times, F)
+    labels: Tensor  # (B, rounds, way)
+
+
+def episode_task(
     model: FewShotLearner, sampler: EpisodeSampler, features: Tensor, classes: Tensor, settings: Stage3
-) -> Callable[[Generator], dict[str, Tensor]]:
-    """The function for `train` that computes the loss, and the accuracy in the last round, on a batch of random episodes.
+) -> Task[EpisodeBatch]:
+    """Training a learner on random episodes; the accuracy in their last round is recorded beside the loss.
 
     Args:
         model: the learner.
@@ -82,16 +102,20 @@ def episode_loss(
         settings: the batch size, and the weight of the class loss.
     """
 
-    def compute(generator: Generator) -> dict[str, Tensor]:
-        episodes = sampler.draw(settings.optimiser.batch, generator)
-        window = torch.randint(features.shape[1], episodes.clips.shape, generator=generator)
-        device = model.scale.device
-        labels = episodes.labels.to(device)
-        logits, embedded = model(features[episodes.clips, window].to(device), labels)
-        loss = F.cross_entropy(logits.flatten(0, 2), labels.flatten())
-        if settings.class_loss:
-            truth = classes[episodes.clips].flatten().to(device)
-            loss = loss + settings.class_loss * model.class_loss(embedded.flatten(0, 2), truth)
-        return {"loss": loss, "accuracy": (logits[:, -1].argmax(-1) == labels[:, -1]).float().mean()}
+    device = model.scale.device
 
-    return compute
+    def draw(step: Draw) -> EpisodeBatch:
+        episodes = sampler.draw(settings.optimiser.batch, step.generator)
+        window = torch.randint(features.shape[1], episodes.clips.shape, generator=step.generator)
+        clips, window, labels = map(step.share, (episodes.clips, window, episodes.labels))
+        return EpisodeBatch(clips, features[clips, window].to(device), labels.to(device))
+
+    def compute(batch: EpisodeBatch) -> dict[str, Tensor]:
+        logits, embedded = model(batch.features, batch.labels)
+        loss = F.cross_entropy(logits.flatten(0, 2), batch.labels.flatten())
+        if settings.class_loss:
+            truth = classes[batch.clips].flatten().to(device)
+            loss = loss + settings.class_loss * model.class_loss(embedded.flatten(0, 2), truth)
+        return {"loss": loss, "accuracy": (logits[:, -1].argmax(-1) == batch.labels[:, -1]).float().mean()}
+
+    return Task(draw, compute)

@@ -11,7 +11,7 @@ from tests.training import toy
 from tests.training.toy import ToyClip
 from training import stage1
 from training.clips import Clips
-from training.data.in_memory import InMemoryClips
+from training.data.windows import ClipWindows
 from training.models import create_model
 from training.models.masking import Masking
 from training.models.preprocess import preprocess
@@ -34,7 +34,7 @@ def data(here):
     drawn = [rng.integers(0, 255, (40, 16, 16, 3), np.uint8) for _ in range(35)]
     toy.write_shards(here, [ToyClip(f"n{n}", frames, n) for n, frames in enumerate(drawn)])
     clips = Clips()
-    return InMemoryClips(clips, clips.rows, frames=12, stride=STRIDE)
+    return ClipWindows(clips, clips.rows, frames=12, stride=STRIDE)
 
 
 def errors_by_loops(model, data, masking, seed):
@@ -106,7 +106,7 @@ def test_ticks_are_counted_from_the_window_s_first_tick_in_steps_of_twenty(here)
     toy.write_shards(here, [ToyClip(f"n{n}", np.zeros((100, 16, 16, 3), np.uint8), n) for n in range(3)])
     clips = Clips()
     for stride, ticks in ((2, ["20"]), (4, ["20", "40"]), (8, ["20", "40", "60", "80"]), (1, [])):
-        data = InMemoryClips(clips, clips.rows, frames=12, stride=stride)
+        data = ClipWindows(clips, clips.rows, frames=12, stride=stride)
         result = stage1.measure(network(), data, Masking("random", 0.5), seed=0)
         assert list(result["mse_standardised_by_tick"]) == ticks
 

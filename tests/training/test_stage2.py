@@ -11,7 +11,9 @@ from tests.training import toy
 from tests.training.toy import ToyClip, numbered_frames
 from training import stage2
 from training.clips import Clips
-from training.data.in_memory import InMemoryClips
+from training.data.windows import ClipWindows
+from training.engine.batches import BatchSampler
+from training.engine.loop import Draw
 from training.models import create_model
 from training.models.masking import Masking
 from training.models.preprocess import preprocess
@@ -42,7 +44,7 @@ def settings():
 def data(here):
     toy.write_shards(here, [ToyClip(f"n{n}", numbered_frames(n, ticks=20), n) for n in range(40)])
     clips = Clips()
-    return InMemoryClips(clips, clips.rows, frames=4, stride=2)
+    return ClipWindows(clips, clips.rows, frames=4, stride=2)
 
 
 @pytest.fixture
@@ -72,10 +74,11 @@ def test_training_a_classifier_leaves_the_autoencoder_as_it_is(autoencoder):
 def test_the_loss_is_the_smoothed_cross_entropy_of_a_random_batch(data, autoencoder, settings, masked):
     model = stage2.build_classifier(autoencoder, CLASSES, seed=0).eval()
     labels = torch.arange(40) % CLASSES
-    compute = stage2.classification_loss(model, data, labels, settings, masked=masked)
-    loss = compute(torch.Generator().manual_seed(5))["loss"]
-    batch = stage2.random_batch(data, model.config, Masking("random", 0.75), 4, torch.Generator().manual_seed(5))
-    scores = model(batch.video, batch.mask if masked else None).log_softmax(1)
+    sampler = BatchSampler(data, model.config, Masking("random", 0.75), 4, seed=0, buffer=40)
+    task = stage2.classification_task(model, sampler, labels, settings, masked=masked)
+    batch = task.draw(Draw(0, torch.Generator().manual_seed(5)))
+    loss = task.compute(batch)["loss"]
+    scores = model(preprocess(batch.frames, model.config), batch.mask if masked else None).log_softmax(1)
     expected = [-(0.9 * line[labels[clip]] + 0.1 * line.mean()) for line, clip in zip(scores, batch.clips, strict=True)]
     torch.testing.assert_close(loss, torch.stack(expected).mean())
 

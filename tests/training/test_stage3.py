@@ -7,9 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from tests.training.fewshot.small import settings
+from training.engine.loop import Draw
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.learner import FewShotLearner
-from training.stage3 import episode_loss
+from training.stage3 import episode_task
 
 CLASSES = torch.arange(5).repeat_interleave(6)
 STAGE = settings()
@@ -30,7 +31,8 @@ def drawn(seed):
 
 def compute(model, features, stage=STAGE, seed=7):
     sampler = EpisodeSampler(CLASSES, 3, 4)
-    return episode_loss(model, sampler, features, CLASSES, stage)(torch.Generator().manual_seed(seed))
+    task = episode_task(model, sampler, features, CLASSES, stage)
+    return task.compute(task.draw(Draw(0, torch.Generator().manual_seed(seed))))
 
 
 def test_the_loss_is_that_of_all_predictions_and_of_the_classes(model):

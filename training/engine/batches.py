@@ -1,42 +1,63 @@
-"""Random batches of masked clips, and the reconstruction loss on them."""
+"""Batches of masked clips, and the reconstruction loss on them."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
-import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from training.data.in_memory import InMemoryClips
+from training.data.order import VisitOrder
+from training.data.windows import ClipWindows
+from training.engine.loop import Draw, Task
 from training.models import MAE, ModelConfig
 from training.models.masking import Masking
 from training.models.preprocess import preprocess
 
 
 class Batch(NamedTuple):
-    """Windows as model input, with a mask for each."""
+    """Windows of clips, with a mask for each."""
 
     clips: Tensor  # (B,) positions in the data
-    video: Tensor  # (B, 3, T, S, S) float, on the data's device
+    frames: Tensor  # (B, T, S, S, 3) uint8, on the data's device
     mask: Tensor  # (B, N) bool, True = masked, on the host
     decoder_mask: Tensor | None  # (B, N) bool, True = not reconstructed, on the host
 
 
-def random_batch(data: InMemoryClips, config: ModelConfig, masking: Masking, size: int, generator: Generator) -> Batch:
-    """`size` random clips, a random window and a random mask of each; clips may repeat."""
-    clips = torch.randint(len(data), (size,), generator=generator)
-    mask = masking(size, config.grid, generator)
-    decoder_mask = masking.decoder_mask(size, config.grid, generator)
-    video = preprocess(data.random_windows(clips, generator), config)
-    return Batch(clips, video, mask, decoder_mask)
+class BatchSampler:
+    """Draws training batches: clips in `VisitOrder`, a random window and a random mask of each.
+
+    Args:
+        data: the clips.
+        config: of the model that is trained.
+        masking: of the windows.
+        size: clips of a batch.
+        seed: of the order of the clips.
+        buffer: of the order's shuffle buffer, in clips.
+    """
+
+    def __init__(
+        self, data: ClipWindows, config: ModelConfig, masking: Masking, size: int, *, seed: int, buffer: int
+    ) -> None:
+        self.data, self._grid, self._masking, self._size = data, config.grid, masking, size
+        self._order = VisitOrder([clip.shard for clip in data.rows], seed, buffer)
+
+    def __call__(self, draw: Draw) -> Batch:
+        """The share of a step's batch."""
+        clips = self._order.visits(draw.step * self._size, self._size)
+        starts = self.data.random_starts(clips, draw.generator)
+        mask = self._masking(self._size, self._grid, draw.generator)
+        decoder_mask = self._masking.decoder_mask(self._size, self._grid, draw.generator)
+        clips, starts = self.data.readable(draw.share(clips), draw.share(starts))
+        frames = self.data.windows(clips, starts)
+        return Batch(clips, frames, draw.share(mask), None if decoder_mask is None else draw.share(decoder_mask))
+
+    def names(self, batch: Batch) -> list[str]:
+        """The clip ids of a batch."""
+        return [self.data.rows[position].clip_id for position in batch.clips.tolist()]
 
 
-def reconstruction_loss(
-    model: MAE, data: InMemoryClips, masking: Masking, size: int
-) -> Callable[[Generator], dict[str, Tensor]]:
-    """The function for `train` that computes the autoencoder's loss on a random batch of `size` clips."""
+def reconstruction_task(model: MAE, sampler: BatchSampler) -> Task[Batch]:
+    """Training an autoencoder to reconstruct masked clips."""
 
-    def compute(generator: Generator) -> dict[str, Tensor]:
-        batch = random_batch(data, model.config, masking, size, generator)
-        return {"loss": model(batch.video, batch.mask, batch.decoder_mask).loss}
+    def compute(batch: Batch) -> dict[str, Tensor]:
+        return {"loss": model(preprocess(batch.frames, model.config), batch.mask, batch.decoder_mask).loss}
 
-    return compute
+    return Task(sampler, compute, sampler.names)

@@ -5,12 +5,12 @@ import hashlib
 import json
 import zipfile
 import zlib
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.optim import AdamW
 
 from common.errors import WorkError
@@ -21,6 +21,8 @@ from training.models.pretrained import FORMAT, read_checkpoint
 
 History = dict[str, list[float]]
 """One list per measured quantity, `loss` among them, with one value per step."""
+Weights = dict[str, Tensor]
+"""The state dict of a model."""
 
 
 @dataclass(frozen=True)
@@ -66,29 +68,51 @@ def data_fingerprint(manifest: Path = MANIFEST) -> str:
         raise WorkError(f"{manifest} is not here: run `make dataset`, which writes it") from None
 
 
-def save(run: Run, model: nn.Module, optimiser: AdamW, generator: Generator, history: History, *, done: bool) -> None:
+@dataclass
+class TrainState:
+    """Everything that training changes, besides the history of its losses."""
+
+    model: nn.Module
+    optimiser: AdamW
+    average: nn.Module | None = None
+    validation: History = field(default_factory=dict)
+    """One list per measured quantity, `step` and `loss` among them, with one value per validation."""
+    best: Weights | None = None
+    """The weights with the lowest validation loss, where a run ends by patience."""
+
+    def weights(self) -> Weights:
+        """The averaged weights, or else the model's."""
+        return (self.model if self.average is None else self.average).state_dict()
+
+    def result(self) -> Weights:
+        """The weights that the run returns: the best ones, or else the averaged ones, or else the model's."""
+        return self.weights() if self.best is None else self.best
+
+
+def save(run: Run, state: TrainState, history: History, *, done: bool) -> None:
     """Write the run's checkpoint, atomically. `load_pretrained` reads its weights as well."""
-    state = {
+    content = {
         "format": FORMAT,
         "fingerprint": run.fingerprint,
         "done": done,
-        "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "generator": generator.get_state(),
-        "global_generator": torch.get_rng_state(),
+        "model": state.result() if done else state.model.state_dict(),
+        "average": None if state.average is None else state.average.state_dict(),
+        "best": state.best,
+        "optimiser": state.optimiser.state_dict(),
         "history": history,
+        "validation": state.validation,
     }
     with replacing(run.path) as temporary, temporary.open("wb") as file:
         try:
-            torch.save(state, file)
+            torch.save(content, file)
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):  # torch hides the reason, such as a full disk
                 raise OSError(error.__context__.errno, error.__context__.strerror, str(run.path)) from None
             raise
 
 
-def resume(run: Run, model: nn.Module, optimiser: AdamW, generator: Generator) -> History:
-    """Load the run's checkpoint into `model`, `optimiser`, `generator` and torch's global generator; return its history.
+def resume(run: Run, state: TrainState) -> History:
+    """Load the run's checkpoint into `state`, and return its history.
 
     The whole checkpoint is checked first. If there is none, or it is damaged or of another run, nothing is changed, and the
     history is empty. Temporary files of killed processes in its folder are deleted.
@@ -97,21 +121,22 @@ def resume(run: Run, model: nn.Module, optimiser: AdamW, generator: Generator) -
     if not run.path.exists():
         return {}
     try:
-        state = _read(run.path)
+        content = _read(run.path)
     except WorkError as error:
         print(f"{run.name}: {error}; starting over")
         return {}
-    if state.get("fingerprint") != run.fingerprint:
+    if content.get("fingerprint") != run.fingerprint:
         print(f"{run.name}: {run.path} is of other params, data or code; starting over")
         return {}
-    if not _is_complete(state, model, optimiser, generator):
+    if not _is_complete(content, state):
         print(f"{run.name}: {run.path} is not a checkpoint of this run; starting over")
         return {}
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    generator.set_state(state["generator"])
-    torch.set_rng_state(state["global_generator"])
-    history: History = state["history"]
+    state.model.load_state_dict(content["model"])
+    if state.average is not None:
+        state.average.load_state_dict(content["average"])
+    state.optimiser.load_state_dict(content["optimiser"])
+    state.best, state.validation = content["best"], content["validation"]
+    history: History = content["history"]
     return history
 
 
@@ -158,22 +183,22 @@ def _damage(path: Path) -> str | None:
     return None if part is None else f"the checksum of {part} is wrong"
 
 
-def _is_complete(state: dict[str, Any], model: nn.Module, optimiser: AdamW, generator: Generator) -> bool:
+def _is_complete(content: dict[str, Any], state: TrainState) -> bool:
     """True if every part of a checkpoint can be loaded."""
     expected = {
         "format": FORMAT,
         "fingerprint": "",
         "done": True,
-        "model": model.state_dict(),
-        "generator": generator.get_state(),
-        "global_generator": torch.get_rng_state(),
+        "model": state.model.state_dict(),
+        "average": None if state.average is None else state.average.state_dict(),
     }
     return (
-        set(state) == {*expected, "optimiser", "history"}
-        and _same_structure({key: state[key] for key in expected}, expected)
-        and _is_optimiser_state(state["optimiser"], optimiser)
-        and _is_history(state["history"])
-        and all(_is_generator_state(state[key]) for key in ("generator", "global_generator"))
+        set(content) == {*expected, "best", "optimiser", "history", "validation"}
+        and _same_structure({key: content[key] for key in expected}, expected)
+        and (content["best"] is None or _same_structure(content["best"], expected["model"]))
+        and _is_optimiser_state(content["optimiser"], state.optimiser)
+        and _is_history(content["history"])
+        and (content["validation"] == {} or _is_history(content["validation"]))
     )
 
 
@@ -223,11 +248,3 @@ def _is_history(value: object) -> bool:
         isinstance(column, list) and len(column) == steps and all(type(number) is float for number in column)
         for column in value.values()
     )
-
-
-def _is_generator_state(value: Tensor) -> bool:
-    try:
-        Generator().set_state(value)
-    except RuntimeError:
-        return False
-    return True

@@ -7,13 +7,13 @@ from torch import Generator
 
 from common.errors import ParamError
 from training.clips import Clip, Clips
-from training.data.in_memory import InMemoryClips
+from training.data.windows import ClipWindows
 from training.engine.checkpoints import load_finished
 from training.engine.device import pick_device
 from training.engine.runs import pretrain_run
 from training.models import MAE, ModelConfig, create_model
 from training.models.masking import Masking
-from training.params import Autoencoder, TrainingParams
+from training.params import Autoencoder, Loader, TrainingParams
 
 
 def build_masking(settings: Autoencoder) -> Masking:
@@ -66,8 +66,8 @@ def load_autoencoders(settings: TrainingParams, size: int) -> dict[bool, MAE]:
 
 
 def load_windows(
-    clips: Clips, rows: Sequence[Clip], config: ModelConfig, settings: Autoencoder, section: str
-) -> InMemoryClips:
+    clips: Clips, rows: Sequence[Clip], config: ModelConfig, settings: Autoencoder, section: str, loader: Loader
+) -> ClipWindows:
     """The clips' windows as the model takes them, `settings.stride` apart, for the training device.
 
     Raises:
@@ -75,7 +75,14 @@ def load_windows(
         WorkError: there are no clips, or one cannot be read.
     """
     try:
-        return InMemoryClips(clips, rows, frames=config.num_frames, stride=settings.stride, device=pick_device())
+        return ClipWindows(
+            clips,
+            rows,
+            frames=config.num_frames,
+            stride=settings.stride,
+            device=pick_device(),
+            storage=loader.storage,
+        )
     except ValueError as error:
         raise ParamError(f"params.yaml: {section}.stride is {settings.stride}: {error}") from None
 

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from training.data.in_memory import InMemoryClips
+from training.data.windows import ClipWindows
 from training.models import MAE, ModelConfig
 from training.models.preprocess import preprocess
 
@@ -14,7 +14,7 @@ _EPS = 1e-6
 
 
 @torch.no_grad()
-def extract(model: MAE, data: InMemoryClips, *, windows: int, grid: int) -> Tensor:
+def extract(model: MAE, data: ClipWindows, *, windows: int, grid: int) -> Tensor:
     """Features of evenly spread windows of every clip.
 
     The tokens of each time patch are averaged to at most `grid` x `grid` places. From these the mean over time is

@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from training.models.config import ModelConfig
-from training.models.encoder import Encoder
+from training.models.encoder import ENCODER_LAYERS, Encoder, LayerPatterns
 
 
 class Classifier(nn.Module):
@@ -39,6 +39,10 @@ class Classifier(nn.Module):
         pooled = class_token if self.config.pooling == "class_token" else tokens.mean(1)
         out: Tensor = self.head(self.dropout(self.norm(pooled)))
         return out
+
+    def group_matcher(self, *, coarse: bool = False) -> LayerPatterns:  # noqa: ARG002 (timm passes it)
+        """The layers of parameters, for timm's layer decay; parameters that match none belong to the head."""
+        return ENCODER_LAYERS
 
     def encode(self, video: Tensor) -> Tensor:
         """All tokens of an unmasked video, (B, N, D)."""

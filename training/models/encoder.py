@@ -10,6 +10,13 @@ from training.models.positions import RotaryPositions, Rotation, create_position
 from training.models.spt import ShiftedPatchTokenization
 from training.models.tubelets import TokenSplit, TubeletEmbedding
 
+LayerPatterns = dict[str, str]
+"""Regular expressions for parameter names, as timm's `group_matcher` returns them."""
+ENCODER_LAYERS: LayerPatterns = {
+    "stem": r"^encoder\.(?:embed|positions|class_token|class_position)",
+    "blocks": r"^encoder\.blocks\.(\d+)",
+}
+
 
 class Encoder(nn.Module):
     """`tokens, class_token = encoder(video, split)`: encodes all tokens, or the visible ones of `split`."""

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from training.models.blocks import Block, initialise
 from training.models.config import ModelConfig
-from training.models.encoder import Encoder
+from training.models.encoder import ENCODER_LAYERS, Encoder, LayerPatterns
 from training.models.positions import create_positions
 from training.models.preprocess import standardise, unstandardise
 from training.models.targets import to_pixels, to_target
@@ -57,6 +57,10 @@ class MAE(nn.Module):
         prediction = self._predict(video, split, decoded)
         target = to_target(gather_tokens(self.target_tubelets(video), decoded), self.config.target)
         return MAEOutput(self._loss(prediction.float(), target.float(), weight), prediction)
+
+    def group_matcher(self, *, coarse: bool = False) -> LayerPatterns:  # noqa: ARG002 (timm passes it)
+        """The layers of parameters, for timm's layer decay; parameters that match none belong to the decoder."""
+        return ENCODER_LAYERS
 
     def encode(self, video: Tensor) -> Tensor:
         """All tokens of an unmasked video, (B, N, D)."""

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
+from training.engine.loop import Draw, Task
 from training.params import Optimiser
 
 
@@ -16,12 +17,20 @@ class Quadratic(nn.Module):
         self.weight = nn.Parameter(torch.tensor([3.0, -2.0]))
 
 
-def noisy_loss(model: Quadratic) -> Callable[[Generator], dict[str, Tensor]]:
-    def compute(generator: Generator) -> dict[str, Tensor]:
-        noise = 0.1 * torch.randn(2, generator=generator) + 0.1 * torch.randn(2)  # also the global generator
+def noisy(model: Quadratic) -> Task[Tensor]:
+    def draw(step: Draw) -> Tensor:
+        return 0.1 * torch.randn(2, generator=step.generator)
+
+    def compute(drawn: Tensor) -> dict[str, Tensor]:
+        noise = drawn + 0.1 * torch.randn(2)  # also the global generator
         return {"loss": ((model.weight + noise) ** 2).sum(), "noise": noise.sum()}
 
-    return compute
+    return Task(draw, compute)
+
+
+def constant(compute: Callable[[], Tensor]) -> Task[None]:
+    """The loss that `compute` returns, without batches."""
+    return Task(lambda step: None, lambda batch: {"loss": compute()})
 
 
 def settings(steps: int, **changes: object) -> Optimiser:

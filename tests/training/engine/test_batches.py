@@ -7,11 +7,12 @@ from torch import Generator
 from tests.training import toy
 from tests.training.toy import ToyClip, numbered_frames, read_numbers
 from training.clips import Clips
-from training.data.in_memory import InMemoryClips
-from training.engine.batches import random_batch, reconstruction_loss
+from training.data.windows import ClipWindows
+from training.engine.batches import BatchSampler, reconstruction_task
+from training.engine.loop import Draw
 from training.models import create_model
 from training.models.masking import Masking
-from training.models.preprocess import unstandardise
+from training.models.preprocess import preprocess
 
 SHAPE = {"num_frames": 4, "dim": 24, "depth": 1, "heads": 2, "decoder_dim": 16, "decoder_heads": 2, "decoder_depth": 1}
 
@@ -20,7 +21,7 @@ SHAPE = {"num_frames": 4, "dim": 24, "depth": 1, "heads": 2, "decoder_dim": 16, 
 def data(here):
     toy.write_shards(here, [ToyClip(f"n{n}", numbered_frames(n, ticks=20), n) for n in range(3)])
     clips = Clips()
-    return InMemoryClips(clips, clips.rows, frames=4, stride=3)
+    return ClipWindows(clips, clips.rows, frames=4, stride=3)
 
 
 @pytest.fixture
@@ -29,60 +30,66 @@ def model():
     return create_model("small_2x8x8", **SHAPE)
 
 
-def pixels(video, config):
-    """Model input (B, 3, T, S, S) back to uint8 frames (B, T, S, S, 3)."""
-    return unstandardise(video, config.mean, config.std).mul(255).round().byte().permute(0, 2, 3, 4, 1).numpy()
+def draw(data, config, masking, size, step=0, seed=0, **share):
+    """A step's batch; random numbers are drawn by the seed."""
+    sampler = BatchSampler(data, config, masking, size, seed=0, buffer=100)
+    return sampler(Draw(step, Generator().manual_seed(seed), **share))
 
 
-def test_a_batch_has_random_clips_windows_and_masks(data, model):
-    batch = random_batch(data, model.config, Masking("random", 0.75), 16, Generator().manual_seed(0))
-    assert batch.video.shape == (16, 3, 4, 64, 64)
-    assert set(batch.clips.tolist()) == {0, 1, 2}
-    shown = [read_numbers(window) for window in pixels(batch.video, model.config)]
+def test_a_batch_has_clips_in_order_with_random_windows_and_masks(data, model):
+    batch = draw(data, model.config, Masking("random", 0.75), 18)
+    assert batch.frames.shape == (18, 4, 64, 64, 3)
+    assert [sorted(batch.clips[first : first + 3].tolist()) for first in range(0, 18, 3)] == [[0, 1, 2]] * 6
+    shown = [read_numbers(window) for window in batch.frames.numpy()]
     assert [numbers[0][0] for numbers in shown] == batch.clips.tolist()
-    assert {numbers[0][1] for numbers in shown} == {0, 3, 6, 9}
+    starts = {numbers[0][1] for numbers in shown}
+    assert starts <= set(range(11))
+    assert len(starts) > 5
     assert all([tick - numbers[0][1] for _, tick in numbers] == [0, 3, 6, 9] for numbers in shown)
     assert (batch.mask.sum(1) == 96).all()
-    assert len({tuple(mask) for mask in batch.mask.tolist()}) == 16
+    assert len({tuple(mask) for mask in batch.mask.tolist()}) == 18
     assert batch.decoder_mask is None
 
 
-def test_a_batch_is_standardised_by_the_model_s_own_colours(data):
-    config = create_model("small_2x8x8", **SHAPE, mean=[0.1, 0.2, 0.3], std=[0.5, 0.6, 0.7]).config
-    batch = random_batch(data, config, Masking("tube", 0.5), 2, Generator().manual_seed(0))
-    black = torch.tensor([-0.1 / 0.5, -0.2 / 0.6, -0.3 / 0.7])
-    white = torch.tensor([0.9 / 0.5, 0.8 / 0.6, 0.7 / 0.7])
-    for colour in range(3):
-        values = batch.video[:, colour]
-        assert values.min() == pytest.approx(float(black[colour]), abs=0.02)
-        assert values.max() == pytest.approx(float(white[colour]), abs=0.02)
+def test_batches_of_successive_steps_continue_the_order(data, model):
+    masking = Masking("random", 0.75)
+    steps = [draw(data, model.config, masking, 2, step=step).clips for step in range(3)]
+    assert torch.equal(torch.cat(steps), draw(data, model.config, masking, 6).clips)
 
 
-def test_a_batch_is_resized_to_the_model_s_size(data):
-    config = create_model("small_2x8x8", **SHAPE, image_size=32).config
-    batch = random_batch(data, config, Masking("random", 0.5), 2, Generator().manual_seed(0))
-    assert batch.video.shape == (2, 3, 4, 32, 32)
-    assert [read_numbers(window)[0][0] for window in pixels(batch.video, config)] == batch.clips.tolist()
+def test_parts_of_a_batch_together_are_the_batch(data, model):
+    masking = Masking("tube", 0.75, 0.5)
+    whole = draw(data, model.config, masking, 6)
+    parts = [draw(data, model.config, masking, 6, part=part, parts=3) for part in range(3)]
+    for number, value in enumerate(whole):
+        assert torch.equal(torch.cat([part[number] for part in parts]), value)
 
 
 def test_a_decoder_mask_comes_with_a_decoder_ratio(data, model):
-    batch = random_batch(data, model.config, Masking("tube", 0.9, 0.5), 3, Generator().manual_seed(0))
+    batch = draw(data, model.config, Masking("tube", 0.9, 0.5), 3)
     assert batch.decoder_mask.shape == batch.mask.shape
     assert (batch.decoder_mask.sum(1) == 64).all()
 
 
-def test_the_generator_decides_the_batch(data, model):
+def test_the_generator_decides_windows_and_masks(data, model):
     masking = Masking("random", 0.75)
-    first, again, other = (
-        random_batch(data, model.config, masking, 4, Generator().manual_seed(seed)) for seed in (1, 1, 2)
-    )
+    first, again, other = (draw(data, model.config, masking, 4, seed=seed) for seed in (1, 1, 2))
     assert all(torch.equal(*parts) for parts in zip(first[:3], again[:3], strict=True))
-    assert not torch.equal(first.video, other.video)
+    assert not torch.equal(first.mask, other.mask)
+
+
+def test_a_batch_names_its_clips(data, model):
+    sampler = BatchSampler(data, model.config, Masking("random", 0.75), 4, seed=0, buffer=100)
+    batch = sampler(Draw(0, Generator()))
+    assert sampler.names(batch) == [f"n{position}" for position in batch.clips.tolist()]
 
 
 @pytest.mark.parametrize("masking", [Masking("random", 0.75), Masking("tube", 0.75, 0.5)])
 def test_the_reconstruction_loss_is_the_model_s_on_such_a_batch(data, model, masking):
-    found = reconstruction_loss(model, data, masking, 4)(Generator().manual_seed(3))
-    batch = random_batch(data, model.config, masking, 4, Generator().manual_seed(3))
-    assert found["loss"] == model(batch.video, batch.mask, batch.decoder_mask).loss
+    sampler = BatchSampler(data, model.config, masking, 4, seed=0, buffer=100)
+    task = reconstruction_task(model, sampler)
+    batch = task.draw(Draw(0, Generator().manual_seed(3)))
+    found = task.compute(batch)
+    video = preprocess(batch.frames, model.config)
+    assert found["loss"] == model(video, batch.mask, batch.decoder_mask).loss
     assert found["loss"].requires_grad

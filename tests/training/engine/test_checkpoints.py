@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from common.errors import WorkError
-from tests.training.engine.quadratic import Quadratic, noisy_loss, settings
+from tests.training.engine.quadratic import Quadratic, noisy, settings
 from training.engine import checkpoints
-from training.engine.checkpoints import Run, checkpoint_path, data_fingerprint, fingerprint, load_finished
+from training.engine.checkpoints import Run, TrainState, checkpoint_path, data_fingerprint, fingerprint, load_finished
 from training.engine.loop import train
+from training.engine.optimiser import create_optimiser
 from training.models import load_pretrained
 
 RUN = Run("run", "f", 0)
@@ -20,7 +21,7 @@ SETTINGS = settings(60)
 def finished(here):
     """The history of a finished run, and its checkpoint's content."""
     model = Quadratic()
-    history = train(RUN, model, SETTINGS, noisy_loss(model))
+    history = train(RUN, model, SETTINGS, noisy(model))
     return history, torch.load(RUN.path, weights_only=True)
 
 
@@ -52,10 +53,9 @@ DAMAGE = {
     "moments of another shape": (("optimiser", "state", 0, "exp_avg"), torch.zeros(5)),
     "moments of an unknown parameter": (("optimiser", "state", 9), {}),
     "no moments' step": (("optimiser", "state", 0, "step"), ...),
-    "no generator": (("generator",), ...),
-    "a short generator": (("generator",), torch.zeros(3, dtype=torch.uint8)),
-    "an impossible generator": (("generator",), torch.full((5056,), 255, dtype=torch.uint8)),
-    "an impossible global generator": (("global_generator",), torch.full((5056,), 255, dtype=torch.uint8)),
+    "averaged weights of a run without them": (("average",), {"weight": torch.zeros(2)}),
+    "best weights of another shape": (("best",), {"weight": torch.zeros(3)}),
+    "a validation of unequal columns": (("validation",), {"step": [1.0, 2.0], "loss": [1.0]}),
     "no history": (("history",), ...),
     "an empty history": (("history",), {}),
     "a history without a loss": (("history", "loss"), ...),
@@ -70,7 +70,7 @@ def test_a_run_with_a_damaged_checkpoint_starts_over_from_fresh_weights(finished
     history, content = finished
     torch.save(with_part(content, *DAMAGE[damage]), RUN.path)
     model = Quadratic()
-    assert train(RUN, model, SETTINGS, noisy_loss(model)) == history
+    assert train(RUN, model, SETTINGS, noisy(model)) == history
     assert torch.equal(model.weight, content["model"]["weight"])
     assert capsys.readouterr().out == "run: checkpoints/run/model.pt is not a checkpoint of this run; starting over\n"
 
@@ -80,14 +80,13 @@ def test_nothing_is_loaded_from_a_damaged_checkpoint(finished, damage):
     _, content = finished
     torch.save(with_part(content, *DAMAGE[damage]), RUN.path)
     model = Quadratic()
-    optimiser = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.95))
-    generator = torch.Generator().manual_seed(5)
-    before = (model.weight.clone(), copy.deepcopy(optimiser.state_dict()), generator.get_state(), torch.get_rng_state())
-    assert checkpoints.resume(RUN, model, optimiser, generator) == {}
+    optimiser = create_optimiser(model, SETTINGS)
+    before = model.weight.clone(), copy.deepcopy(optimiser.state_dict())
+    state = TrainState(model, optimiser)
+    assert checkpoints.resume(RUN, state) == {}
     assert torch.equal(model.weight, before[0])
     assert optimiser.state_dict() == before[1]
-    assert torch.equal(generator.get_state(), before[2])
-    assert torch.equal(torch.get_rng_state(), before[3])
+    assert (state.best, state.validation) == (None, {})
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_a_file_that_cannot_be_read_is_started_over(finished, capsys, damage):
     history, _ = finished
     RUN.path.write_bytes(damage(RUN.path.read_bytes()))
     model = Quadratic()
-    assert train(RUN, model, SETTINGS, noisy_loss(model)) == history
+    assert train(RUN, model, SETTINGS, noisy(model)) == history
     assert "starting over" in capsys.readouterr().out
 
 
@@ -113,7 +112,7 @@ def test_a_checkpoint_with_changed_bytes_is_started_over_or_resumed_as_it_was(fi
             damaged[position] ^= 0xFF
         RUN.path.write_bytes(damaged)
         model = Quadratic()
-        assert train(RUN, model, SETTINGS, noisy_loss(model)) == history
+        assert train(RUN, model, SETTINGS, noisy(model)) == history
         assert torch.equal(model.weight, content["model"]["weight"])
 
 
@@ -126,7 +125,7 @@ def test_a_single_changed_bit_in_the_weights_is_noticed(finished, capsys):
     with pytest.raises(WorkError, match=r"checkpoints/run/model\.pt is damaged: the checksum of .* is wrong"):
         load_finished(RUN, Quadratic())
     model = Quadratic()
-    train(RUN, model, SETTINGS, noisy_loss(model))
+    train(RUN, model, SETTINGS, noisy(model))
     assert torch.equal(model.weight, content["model"]["weight"])
     assert "is damaged: the checksum of" in capsys.readouterr().out
 
@@ -138,7 +137,7 @@ def test_code_in_a_checkpoint_is_not_run(finished, here):
 
     torch.save({"fingerprint": "f", "model": Payload()}, RUN.path)
     model = Quadratic()
-    train(RUN, model, SETTINGS, noisy_loss(model))
+    train(RUN, model, SETTINGS, noisy(model))
     assert not (here / "written").exists()
 
 
@@ -178,7 +177,7 @@ def test_a_checkpoint_of_a_model_is_read_by_load_pretrained(here):
     shape |= {"decoder_heads": 2, "decoder_depth": 1}
     model, other = (create_model("small_2x8x8", **shape) for _ in range(2))
     optimiser = torch.optim.AdamW(model.parameters())
-    checkpoints.save(RUN, model, optimiser, torch.Generator(), {"loss": [1.0]}, done=True)
+    checkpoints.save(RUN, TrainState(model, optimiser), {"loss": [1.0]}, done=True)
     load_pretrained(other, RUN.path)
     for key, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[key], value)
@@ -213,5 +212,5 @@ def test_temporary_files_of_killed_runs_are_deleted(here):
     stale = RUN.path.parent / ".part-4194304999-model.pt"  # no process has such a number
     stale.parent.mkdir(parents=True)
     stale.write_bytes(b"half")
-    train(RUN, Quadratic(), SETTINGS, noisy_loss(Quadratic()))
+    train(RUN, Quadratic(), SETTINGS, noisy(Quadratic()))
     assert list(RUN.path.parent.iterdir()) == [RUN.path]

@@ -64,6 +64,13 @@ def test_the_data_are_part_of_every_fingerprint(toy_project):
     assert changed(before, digests(settings)) == set(RUNS)
 
 
+def test_the_order_of_clips_is_in_every_fingerprint_and_their_storage_in_none(toy_project):
+    settings = params.load()
+    before = digests(settings)
+    assert changed(before, digests(replace(settings, loader=replace(settings.loader, shuffle=3)))) == set(RUNS)
+    assert changed(before, digests(replace(settings, loader=replace(settings.loader, storage="decode")))) == set()
+
+
 def test_evaluation_params_are_in_no_fingerprint(toy_project):
     settings = params.load()
     other = replace(settings, evaluate=replace(settings.evaluate, episodes=7, seed=9))

@@ -106,8 +106,8 @@ def test_pre_training_with_other_params_is_not_loaded(trained_project, monkeypat
 def test_windows_are_as_the_model_takes_them(toy_project):
     clips, settings = Clips(), pretrain_settings(stride=3)
     config = build_autoencoder(settings, "pretrain", clips.size).config
-    data = load_windows(clips, clips.select(split="test"), config, settings, "pretrain")
-    assert (data.frames, data.stride, len(data)) == (config.num_frames, 3, 20)
+    data = load_windows(clips, clips.select(split="test"), config, settings, "pretrain", params.load().loader)
+    assert (data.num_frames, data.stride, len(data)) == (config.num_frames, 3, 20)
 
 
 def test_a_window_longer_than_a_clip_is_a_param_error(tmp_path, monkeypatch):
@@ -117,4 +117,4 @@ def test_a_window_longer_than_a_clip_is_a_param_error(tmp_path, monkeypatch):
     clips, settings = Clips(), pretrain_settings()
     config = build_autoencoder(settings, "pretrain", clips.size).config
     with pytest.raises(ParamError, match=r"^params\.yaml: pretrain\.stride is 2: 24 frames .*47 ticks: a clip has 46"):
-        load_windows(clips, clips.rows, config, settings, "pretrain")
+        load_windows(clips, clips.rows, config, settings, "pretrain", params.load().loader)

@@ -7,7 +7,7 @@ import torch
 from tests.training import toy
 from tests.training.toy import ToyClip, numbered_frames
 from training.clips import Clips
-from training.data.in_memory import InMemoryClips
+from training.data.windows import ClipWindows
 from training.fewshot.features import extract, feature_shape, temporal_change
 from training.models import create_model
 from training.models.preprocess import preprocess
@@ -26,7 +26,7 @@ def data(here):
     """35 clips, more than one batch."""
     toy.write_shards(here, [ToyClip(f"n{n}", numbered_frames(n, ticks=20), n) for n in range(35)])
     clips = Clips()
-    return InMemoryClips(clips, clips.rows, frames=6, stride=2)
+    return ClipWindows(clips, clips.rows, frames=6, stride=2)
 
 
 def expected(model, data, clip, number, of, grid):
