@@ -92,7 +92,9 @@ def test_a_damaged_shard_is_one_line_and_exit_1(toy_project, training):
     shard.write_bytes(b"\0" * shard.stat().st_size)
     code, err = training("pretrain")
     assert code == 1
-    assert re.search(r"\d+ clips in a row cannot be read; .*train-000000\.tar holds no filmstrip of toy-", error_line(err))
+    assert re.search(
+        r"\d+ clips in a row cannot be read; .*train-000000\.tar holds no filmstrip of toy-", error_line(err)
+    )
 
 
 def test_clips_without_tinyvirat_labels_are_one_line_and_exit_1(here, training):
