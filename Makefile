@@ -49,7 +49,7 @@ all: setup  ## every stage
 test: setup  ## all tests but the slow ones
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-slow: setup  ## the slow tests: many mutated files, killed downloads, real videos
+test-slow: setup  ## the slow tests: mutated files, kills and signals, full disks, real videos
 	$(BIN)/python -m pytest -m slow
 
 bench: bench-video bench-composite bench-models  ## the three below

@@ -1,6 +1,5 @@
 """Stages that are killed, interrupted or out of disk: a rerun processes only what is missing, with the same result."""
 
-import hashlib
 import os
 import shutil
 import signal
@@ -13,25 +12,24 @@ import pytest
 from pipeline.records.failures import ClipError, Failure
 from pipeline.records.rows import ResizeRow
 from pipeline.runner.ledger import Ledger, Outcome
-from tests.conftest import make_project
 from tests.pipeline.draw import frame_times, write_video
-
-PER_CLIP = ("download", "trim", "resample", "resize")
-WHOLE = ("merge", "split", "shard", "verify")
-STAGES = (*PER_CLIP, *WHOLE)
+from tests.reliability.runs import (
+    INTERRUPTED,
+    PER_CLIP,
+    STAGES,
+    assert_same,
+    copy_inputs,
+    outputs,
+    run_stages,
+    small_project,
+    wait_for,
+)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
-    """A project of 12 clips in 4 classes, two of them windows of a longer video, taken through all stages."""
-    project = make_project(tmp_path_factory.mktemp("uninterrupted") / "project")
-    clips = project.root / "clips"
-    for number in range(10):
-        write_video(clips / f"class{number % 4}/{number}.mp4", frame_times(20 + number, 10))
-    write_video(clips / "class0/long.mp4", frame_times(120, 20))
-    (clips / "class1/broken.mp4").write_bytes(b"no video")
-    (clips / "windows.csv").write_text("path,start_s,end_s\nclass0/long.mp4,1,2.5\nclass0/long.mp4,3,5\n")
-    project.set(sources__own__windows="windows.csv")
+    """The small project, taken through all stages."""
+    project = small_project(tmp_path_factory.mktemp("uninterrupted") / "project")
     run_stages(project, STAGES)
     return project
 
@@ -39,11 +37,7 @@ def uninterrupted(tmp_path_factory):
 @pytest.fixture
 def fresh(uninterrupted, tmp_path):
     """A project with the same clips and params in which nothing has been done."""
-    root = tmp_path / "project"
-    root.mkdir()
-    shutil.copytree(uninterrupted.root / "clips", root / "clips")
-    shutil.copy(uninterrupted.root / "params.yaml", root / "params.yaml")
-    return type(uninterrupted)(root)
+    return copy_inputs(uninterrupted, tmp_path / "project")
 
 
 @pytest.fixture
@@ -52,21 +46,6 @@ def finished(uninterrupted, tmp_path):
     root = tmp_path / "project"
     shutil.copytree(uninterrupted.root, root)
     return type(uninterrupted)(root)
-
-
-def outputs(project):
-    """The content of every manifest and shard, and the metrics."""
-    found = {path.name: path.read_bytes() for path in sorted((project.root / "manifests").glob("*.parquet"))}
-    for path in sorted((project.root / "data/shards").glob("*")):
-        found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    found["dataset.json"] = (project.root / "metrics/dataset.json").read_text()
-    return found
-
-
-def assert_same(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        assert one[name] == other[name], f"{name} differs"
 
 
 def work_files(project):
@@ -78,13 +57,6 @@ def work_files(project):
         for path in folder.rglob("*")
         if path.is_file()
     }
-
-
-def run_stages(project, stages=STAGES[:-1]):
-    """Run stages to their end in this process, which saves each the second that its imports take."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(project.root)
-        project.run(*stages)
 
 
 def run_and_signal(project, stage, after, how):
@@ -100,8 +72,6 @@ def run_and_signal(project, stage, after, how):
 
 
 # Signals
-
-INTERRUPTED = "error: interrupted; finished work is kept, run the same command to continue"
 
 
 @pytest.fixture(scope="module")
@@ -142,16 +112,6 @@ def test_stages_interrupted_at_any_time_end_with_the_same_bytes_when_rerun(unint
     assert not list(fresh.root.rglob(".part-*"))
 
 
-def wait_for(condition, timeout_s=60):
-    """Poll until `condition()` is true; False when it never is."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.005)
-    return True
-
-
 def interrupt(process):
     """Ctrl-C as a terminal sends it, to the whole process group; returns exit code and stderr."""
     os.killpg(process.pid, signal.SIGINT)
@@ -187,22 +147,6 @@ def test_ctrl_c_while_workers_start_prints_one_line(fresh, started):
     assert wait_for(lambda: len(child_processes(process.pid)) > started or process.poll() is not None)
     code, err = interrupt(process)
     assert (code, err.splitlines()) in ((0, []), (1, [INTERRUPTED]))
-
-
-def test_workers_of_a_killed_stage_end(fresh):
-    run_stages(fresh, ["download"])
-    process = fresh.popen("trim", start_new_session=True)
-    time.sleep(1.0)
-    process.kill()
-    process.communicate(timeout=60)
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            os.killpg(process.pid, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail("a process of the killed stage is still alive")
 
 
 # Reruns

@@ -41,8 +41,8 @@ LINES = {
     signal.SIGTERM: (143, f"error: terminated; {KEPT}"),
     signal.SIGHUP: (129, f"error: the terminal was closed; {KEPT}"),
 }
-KILLS = {  # 50 in all
-    **{"download": 4, "trim": 6, "resample": 4, "resize": 6, "merge": 4, "split": 3, "shard": 5, "verify": 4},
+KILLS = {  # 51 in all
+    **{"download": 4, "trim": 6, "resample": 4, "resize": 6, "merge": 4, "split": 4, "shard": 5, "verify": 4},
     **{"hosted download": 4, "pretrain": 4, "dvc repro": 6},
 }
 SLOW_HOST = Fault(drip=(1 << 15, 0.008))  # 4 MB/s
