@@ -40,7 +40,8 @@ def test_a_later_line_replaces_an_earlier_one(here):
 
 @pytest.mark.parametrize("code", list(Failure))
 def test_only_transient_failures_are_forgotten(here, code):
-    transient = ["not_found", "forbidden", "rate_limited", "timeout", "connection", "truncated", "worker_died"]
+    transient = ["not_found", "forbidden", "rate_limited", "timeout", "connection", "truncated"]
+    transient += ["worker_died", "out_of_memory"]
     with Ledger("test", Made) as ledger:
         ledger["clip"] = Outcome.failed("key", ClipError(code, "detail"))
         assert ledger.forget_transient() == (code.value in transient)
