@@ -20,6 +20,7 @@ ROOT = f"{BUCKET}400"
 REPLACEMENTS = f"{ROOT}/replacement_for_corrupted_k400.tgz"
 WATCH = "https://www.youtube.com/watch?v="
 _COLUMNS = ("youtube_id", "time_start", "time_end")
+_MAX_CLIPS = 1_000_000  # of a list; the longest published one has 247,000
 _MAX_TIME_S = 999_999  # six digits in the name of a clip
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
 _MEMBER = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6})_(\d{6})\.mp4", re.ASCII)
@@ -77,18 +78,22 @@ def parse_list(text: str, split: str, source: str) -> list[Annotation]:
     """
     name = f"{split}.csv of {source}"
     table = csv.DictReader(io.StringIO(text), strict=True)
+    clips: list[Annotation] = []
     try:
-        rows = list(table)
+        if not table.fieldnames:
+            raise WorkError(f"{name} is empty: not a Kinetics list")
+        missing = [column for column in _COLUMNS if column not in table.fieldnames]
+        if missing:
+            raise WorkError(f"{name} lacks the columns {', '.join(missing)}: not a Kinetics list")
+        for line, row in enumerate(table, 2):
+            if len(clips) == _MAX_CLIPS:
+                raise WorkError(f"{name} has more than {_MAX_CLIPS:,} clips: not a Kinetics list")
+            clips.append(_parse_row(row, split, source, f"{name}, line {line}"))
     except csv.Error as error:
         raise WorkError(f"{name} is not CSV: {error}") from None
-    if not table.fieldnames:
-        raise WorkError(f"{name} is empty: not a Kinetics list")
-    missing = [column for column in _COLUMNS if column not in table.fieldnames]
-    if missing:
-        raise WorkError(f"{name} lacks the columns {', '.join(missing)}: not a Kinetics list")
-    if not rows:
+    if not clips:
         raise WorkError(f"{name} lists no clips")
-    return [_parse_row(row, split, source, f"{name}, line {line}") for line, row in enumerate(rows, 2)]
+    return clips
 
 
 def _parse_row(row: Mapping[str, str | None], split: str, source: str, where: str) -> Annotation:

@@ -1,5 +1,7 @@
 """Kinetics-400's annotation lists and quotas."""
 
+import tracemalloc
+
 import pytest
 
 from common.errors import WorkError
@@ -55,6 +57,19 @@ def test_invalid_list_is_an_error_that_names_the_line_and_the_value(text, error)
     with pytest.raises(WorkError, match=rf"^train\.csv of k.*{error}") as caught:
         parse_list(text, "train", "k")
     assert "\n" not in str(caught.value)
+
+
+def test_list_is_read_up_to_its_first_invalid_row_and_to_a_bound(monkeypatch):
+    monkeypatch.setattr("pipeline.sources.kinetics400.annotations._MAX_CLIPS", 2)
+    row = f"x,{ID},1,11,train,0\n"
+    assert len(parse_list(HEADER + 2 * row, "train", "k")) == 2
+    with pytest.raises(WorkError, match=r"^train\.csv of k has more than 2 clips: not a Kinetics list"):
+        parse_list(HEADER + 3 * row, "train", "k")
+    tracemalloc.start()
+    with pytest.raises(WorkError, match="line 2: '' is not a YouTube id"):
+        parse_list(HEADER + ",\n" * 1_000_000, "train", "k")
+    assert tracemalloc.get_traced_memory()[1] < 50_000_000  # 400 MB of dictionaries, if all rows were read first
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize("name", [f"{ID}_000007_000017.mp4", f"./{ID}_000007_000017.mp4"])
