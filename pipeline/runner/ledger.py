@@ -91,7 +91,15 @@ class Ledger(Generic[Result]):
 
     def __setitem__(self, clip_id: str, outcome: Outcome[Result]) -> None:
         made = None if outcome.result is None else json.dumps(_plain(outcome.result))
-        line = (clip_id, outcome.key, outcome.error, outcome.error_detail, outcome.attempts, float(outcome.seconds), made)
+        line = (
+            clip_id,
+            outcome.key,
+            outcome.error,
+            outcome.error_detail,
+            outcome.attempts,
+            float(outcome.seconds),
+            made,
+        )
         with self._errors():
             _insert(self._db, line)
 
