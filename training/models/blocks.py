@@ -38,22 +38,32 @@ class Attention(nn.Module):
         self.temperature = nn.Parameter(torch.full((heads, 1, 1), (dim / heads) ** -0.5)) if local else None
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, tokens: Tensor, rotation: Rotation | None = None) -> Tensor:
-        """(B, N, D) -> (B, N, D); `rotation` of the tokens, if positions are rotary."""
+    def forward(self, tokens: Tensor, rotation: Rotation | None = None, distance: Tensor | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D).
+
+        Args:
+            tokens: (B, N, D).
+            rotation: of the tokens, if positions are rotary.
+            distance: a bias on the scores, (1 or B, heads, N, N), see `DistanceBias`; not with `local`.
+        """
         q, k, v = self._project(tokens, rotation)
         if self.temperature is None:
-            mixed = F.scaled_dot_product_attention(q, k, v)
+            mixed = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=None if distance is None else distance.to(q.dtype)
+            )
         else:
             others = ~torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device)
             mixed = F.scaled_dot_product_attention(q * self.temperature, k, v, attn_mask=others, scale=1.0)
         out: Tensor = self.proj(mixed.transpose(1, 2).flatten(2))
         return out
 
-    def weights(self, tokens: Tensor, rotation: Rotation | None = None) -> Tensor:
+    def weights(self, tokens: Tensor, rotation: Rotation | None = None, distance: Tensor | None = None) -> Tensor:
         """The attention weights, (B, N, D) -> (B, heads, N, N): rows are queries, columns are keys, rows sum to 1."""
         q, k, _ = self._project(tokens, rotation)
         scale = (tokens.shape[2] / self.heads) ** -0.5 if self.temperature is None else self.temperature
         scores = q @ k.transpose(2, 3) * scale
+        if distance is not None:
+            scores = scores + distance
         if self.temperature is not None:
             scores = scores.masked_fill(torch.eye(tokens.shape[1], dtype=torch.bool, device=tokens.device), -torch.inf)
         return scores.softmax(3)
@@ -89,9 +99,9 @@ class Block(nn.Module):
         self.mlp = Mlp(dim, int(dim * mlp_ratio))
         self.drop_path = DropPath(drop_path)
 
-    def forward(self, tokens: Tensor, rotation: Rotation | None = None) -> Tensor:
-        """(B, N, D) -> (B, N, D); `rotation` of the tokens, if positions are rotary."""
-        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens), rotation))
+    def forward(self, tokens: Tensor, rotation: Rotation | None = None, distance: Tensor | None = None) -> Tensor:
+        """(B, N, D) -> (B, N, D); see `Attention.forward`."""
+        tokens = tokens + self.drop_path(self.attn(self.norm1(tokens), rotation, distance))
         out: Tensor = tokens + self.drop_path(self.mlp(self.norm2(tokens)))
         return out
 

@@ -40,6 +40,7 @@ class ModelConfig:
     pooled_norm: bool = False  # a norm of the tokens' mean instead (VideoMAE's fc_norm)
     drop_path: float = 0.0  # rate of the last block; linear from 0 at the first
     local_attention: bool = False
+    distance_bias: bool = False  # attention falls with distance in space and time (ALiBi), in encoder and decoder
     factorised_attention: bool = False  # attention along time, then within each time patch; needs tube masks
     decoder_dim: int = 96
     decoder_depth: int = 2
@@ -93,6 +94,10 @@ class ModelConfig:
             raise ValueError("final_norm is true: must be false with pooled_norm")
         if self.factorised_attention and self.class_token:
             raise ValueError("class_token is true: must be false with factorised_attention")
+        if self.distance_bias:
+            for name in ("class_token", "local_attention", "factorised_attention"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} is true: must be false with distance_bias")
         if self.class_position and not self.class_token:
             raise ValueError("class_position is true: must be false without class_token")
         if self.pooling == "class_token" and not self.class_token:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from training.models.blocks import Block, FactorisedBlock, initialise
 from training.models.config import ModelConfig
-from training.models.positions import RotaryPositions, Rotation, create_positions
+from training.models.positions import DistanceBias, RotaryPositions, Rotation, create_positions
 from training.models.spt import ShiftedPatchTokenization
 from training.models.tubelets import TokenSplit, TubeletEmbedding
 
@@ -31,6 +31,7 @@ class Encoder(nn.Module):
             self.rotary = RotaryPositions(config.grid, config.dim // config.heads)
         else:
             self.positions = create_positions(config.positions, config.grid, config.dim, config.pretrained_grid)
+        self.distance = DistanceBias(config.grid, config.heads) if config.distance_bias else None
         self.class_token = nn.Parameter(torch.zeros(config.dim)) if config.class_token else None
         self.class_position = nn.Parameter(torch.zeros(config.dim)) if config.class_position else None
         rates = np.linspace(0, config.drop_path, config.depth).tolist()
@@ -66,9 +67,9 @@ class Encoder(nn.Module):
         Raises:
             ValueError: the video has another shape than the config's, or values that are not finite.
         """
-        tokens, rotation = self._block_input(video, split), self._rotation(split)
+        tokens, relative = self._block_input(video, split), self._relative(split)
         for block in self.blocks:
-            tokens = _apply(block, tokens, rotation)
+            tokens = block(tokens, *relative)
         tokens = self.norm(tokens)
         return (tokens, None) if self.class_token is None else (tokens[:, 1:], tokens[:, 0])
 
@@ -88,9 +89,9 @@ class Encoder(nn.Module):
         Raises:
             ValueError: as `forward`.
         """
-        states, rotation = [self._block_input(video, split)], self._rotation(split)
+        states, relative = [self._block_input(video, split)], self._relative(split)
         for block in self.blocks:
-            states.append(_apply(block, states[-1], rotation))
+            states.append(block(states[-1], *relative))
         return states
 
     @torch.no_grad()
@@ -104,7 +105,7 @@ class Encoder(nn.Module):
         if not isinstance(block, Block):
             raise ValueError("factorised attention has no map over all pairs of tokens")
         layer_input = self.hidden_states(video)[:-1][layer]
-        return block.attn.weights(block.norm1(layer_input), self._rotation(None))
+        return block.attn.weights(block.norm1(layer_input), *self._relative(None))
 
     def _block_input(self, video: Tensor, split: TokenSplit | None) -> Tensor:
         """Input of the first block: tokens with their positions (unless rotary), a class token first."""
@@ -118,17 +119,15 @@ class Encoder(nn.Module):
             tokens = torch.cat([first.expand(len(tokens), 1, -1).to(tokens.dtype), tokens], 1)
         return tokens
 
-    def _rotation(self, split: TokenSplit | None) -> Rotation | None:
-        """The rotation of the tokens by their positions, if these are rotary."""
-        if self.rotary is None:
-            return None
-        rotation: Rotation = self.rotary(None if split is None else split.visible)
-        return rotation
-
-
-def _apply(block: nn.Module, tokens: Tensor, rotation: Rotation | None) -> Tensor:
-    out: Tensor = block(tokens) if rotation is None else block(tokens, rotation)
-    return out
+    def _relative(self, split: TokenSplit | None) -> tuple[Rotation | None, Tensor | None] | tuple[()]:
+        """Arguments of a block besides the tokens: their rotation, and the bias by their distances."""
+        if self.config.factorised_attention:  # has neither
+            return ()
+        index = None if split is None else split.visible
+        return (
+            None if self.rotary is None else self.rotary(index),
+            None if self.distance is None else self.distance(index),
+        )
 
 
 def _embedding(config: ModelConfig) -> TubeletEmbedding | ShiftedPatchTokenization:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from training.models.blocks import Block, initialise
 from training.models.config import ModelConfig
 from training.models.encoder import ENCODER_LAYERS, Encoder, LayerPatterns
-from training.models.positions import create_positions
+from training.models.positions import DistanceBias, create_positions
 from training.models.preprocess import standardise, unstandardise
 from training.models.targets import to_pixels, to_target
 from training.models.tubelets import TokenSplit, gather_tokens, patchify, unpatchify
@@ -132,6 +132,7 @@ class Decoder(nn.Module):
             Block(dim, config.decoder_heads, mlp_ratio=config.mlp_ratio, bias=config.bias, eps=config.eps)
             for _ in range(config.decoder_depth)
         )
+        self.distance = DistanceBias(config.grid, config.decoder_heads) if config.distance_bias else None
         self.norm = nn.LayerNorm(dim, eps=config.head_norm_eps) if config.decoder_norm else nn.Identity()
         self.head = nn.Linear(dim, config.target_grid.tubelet_values)
         initialise(self)
@@ -169,7 +170,23 @@ class Decoder(nn.Module):
                 first = self.class_token.expand_as(first)
             sequence.insert(0, first if self.class_position is None else first + self.class_position)
         hidden = torch.cat(sequence, 1)
-        for block in self.blocks:
-            hidden = block(hidden)
-        out: Tensor = self.head(self.norm(hidden[:, -decoded.shape[1] :]))
+        if self.distance is None:
+            for block in self.blocks:
+                hidden = block(hidden)
+            predicted = hidden[:, -decoded.shape[1] :]
+        else:
+            predicted = self._by_distance(hidden, torch.cat([visible, decoded], 1))[:, visible.shape[1] :]
+        out: Tensor = self.head(self.norm(predicted))
         return out
+
+    def _by_distance(self, hidden: Tensor, numbers: Tensor) -> Tensor:
+        """The blocks with a bias by the distances of the tokens `numbers` (B, K): (B, K, D) -> (B, K, D)."""
+        assert self.distance is not None
+        # Where all tokens are there, their ascending order gives every clip the same bias.
+        order = numbers.argsort(1)
+        complete = numbers.shape[1] == len(self.distance.time)
+        bias = self.distance(None if complete else numbers.gather(1, order))
+        hidden = gather_tokens(hidden, order)
+        for block in self.blocks:
+            hidden = block(hidden, None, bias)
+        return gather_tokens(hidden, order.argsort(1))

@@ -169,6 +169,39 @@ class RotaryPositions(nn.Module):
         return Rotation(self.cosine[index].unsqueeze(1), self.sine[index].unsqueeze(1))
 
 
+class DistanceBias(nn.Module):
+    """A bias on attention scores that falls with the distance between tokens: ALiBi (arXiv 2108.12409) in space and time.
+
+    Scores lose a fixed amount per patch of Euclidean distance in space, and per time patch. The slopes fall geometrically from
+    the first head to the last, from 4 to 1/8 in space and from 1/2 to 1/32 in time, so that heads see neighbourhoods of
+    different sizes before anything is learned.
+    """
+
+    space: Tensor
+    time: Tensor
+    slopes: Tensor
+
+    def __init__(self, grid: Grid, heads: int) -> None:
+        super().__init__()
+        token = torch.arange(grid.tokens)
+        time, patch = token // grid.space_patches, token % grid.space_patches
+        row, column = patch // grid.side, patch % grid.side
+        differences = [(axis.unsqueeze(1) - axis).float() for axis in (time, row, column)]
+        self.register_buffer("time", differences[0].abs(), persistent=False)
+        self.register_buffer("space", torch.hypot(differences[1], differences[2]), persistent=False)
+        falling = torch.linspace(0, 1, heads)
+        slopes = torch.stack([4.0 * 32.0**-falling, 0.5 * 16.0**-falling])
+        self.register_buffer("slopes", slopes.reshape(2, heads, 1, 1), persistent=False)
+
+    def forward(self, index: Tensor | None = None) -> Tensor:
+        """The bias (1, heads, N, N) of all tokens, or (B, heads, K, K) of the token numbers `index` (B, K)."""
+        space, time = self.space.unsqueeze(0), self.time.unsqueeze(0)
+        if index is not None:
+            pairs = index.unsqueeze(2), index.unsqueeze(1)
+            space, time = self.space[pairs], self.time[pairs]
+        return -(self.slopes[0] * space.unsqueeze(1) + self.slopes[1] * time.unsqueeze(1))
+
+
 def create_positions(kind: PositionKind, grid: Grid, dim: int, pretrained: tuple[int, int] | None = None) -> nn.Module:
     """The position embedding that a config names: a module without inputs that returns (N, dim)."""
     if kind == "separable":
