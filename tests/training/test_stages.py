@@ -46,9 +46,14 @@ def test_every_network_has_a_checkpoint_and_a_curve(trained_project):
         assert all(math.isfinite(float(row.split("\t")[1])) for row in rows)
 
 
-def test_pretrain_s_metrics_are_its_losses(trained_project):
+def test_pretrain_s_metrics_are_its_losses_and_masked_errors_on_the_held_out_clips(trained_project):
     history = torch.load(trained_project / "checkpoints/pretrain/model.pt", weights_only=True)["history"]["loss"]
-    assert read_json(trained_project / "metrics/pretrain.json") == {
+    metrics = read_json(trained_project / "metrics/pretrain.json")
+    errors = metrics.pop("masked_error")
+    assert list(errors) == ["model", "visible_mean", "same_place"]
+    assert all(error["mean"] > error["ci95"] > 0 for error in errors.values())
+    assert metrics == {
+        "test_clips": 20,
         "clips": 28,
         "steps": 4,
         "loss_first": history[0],
