@@ -40,7 +40,9 @@ class ModelConfig:
     pooled_norm: bool = False  # a norm of the tokens' mean instead (VideoMAE's fc_norm)
     drop_path: float = 0.0  # rate of the last block; linear from 0 at the first
     local_attention: bool = False
-    distance_bias: bool = False  # attention falls with distance in space and time (ALiBi), in encoder and decoder
+    distance_bias: Literal["none", "decoder", "both"] = (
+        "none"  # where attention falls with distance (ALiBi in space and time)
+    )
     factorised_attention: bool = False  # attention along time, then within each time patch; needs tube masks
     decoder_dim: int = 96
     decoder_depth: int = 2
@@ -94,10 +96,10 @@ class ModelConfig:
             raise ValueError("final_norm is true: must be false with pooled_norm")
         if self.factorised_attention and self.class_token:
             raise ValueError("class_token is true: must be false with factorised_attention")
-        if self.distance_bias:
+        if self.distance_bias != "none":
             for name in ("class_token", "local_attention", "factorised_attention"):
                 if getattr(self, name):
-                    raise ValueError(f"{name} is true: must be false with distance_bias")
+                    raise ValueError(f"{name} is true: must be false with distance_bias {self.distance_bias}")
         if self.class_position and not self.class_token:
             raise ValueError("class_position is true: must be false without class_token")
         if self.pooling == "class_token" and not self.class_token:

@@ -31,7 +31,7 @@ class Encoder(nn.Module):
             self.rotary = RotaryPositions(config.grid, config.dim // config.heads)
         else:
             self.positions = create_positions(config.positions, config.grid, config.dim, config.pretrained_grid)
-        self.distance = DistanceBias(config.grid, config.heads) if config.distance_bias else None
+        self.distance = DistanceBias(config.grid, config.heads) if config.distance_bias == "both" else None
         self.class_token = nn.Parameter(torch.zeros(config.dim)) if config.class_token else None
         self.class_position = nn.Parameter(torch.zeros(config.dim)) if config.class_position else None
         rates = np.linspace(0, config.drop_path, config.depth).tolist()

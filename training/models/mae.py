@@ -132,7 +132,7 @@ class Decoder(nn.Module):
             Block(dim, config.decoder_heads, mlp_ratio=config.mlp_ratio, bias=config.bias, eps=config.eps)
             for _ in range(config.decoder_depth)
         )
-        self.distance = DistanceBias(config.grid, config.decoder_heads) if config.distance_bias else None
+        self.distance = None if config.distance_bias == "none" else DistanceBias(config.grid, config.decoder_heads)
         self.norm = nn.LayerNorm(dim, eps=config.head_norm_eps) if config.decoder_norm else nn.Identity()
         self.head = nn.Linear(dim, config.target_grid.tubelet_values)
         initialise(self)

@@ -146,8 +146,11 @@ def test_unknown_field_is_an_error_that_lists_the_fields():
         ({"pretrained_grid": [8]}, "pretrained_grid is [8]: must be 2 numbers"),
         ({"pooling": "class_token"}, "pooling is class_token: must be mean without class_token"),
         ({"class_position": True}, "class_position is true: must be false without class_token"),
-        ({"distance_bias": True, "class_token": True}, "class_token is true: must be false with distance_bias"),
-        ({"distance_bias": True, "local_attention": True}, "local_attention is true: must be false with distance_bias"),
+        ({"distance_bias": "both", "class_token": True}, "class_token is true: must be false with distance_bias both"),
+        (
+            {"distance_bias": "decoder", "local_attention": True},
+            "local_attention is true: must be false with distance_bias decoder",
+        ),
         (
             {"factorised_attention": True, "class_token": True},
             "class_token is true: must be false with factorised_attention",
