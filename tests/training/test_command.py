@@ -36,7 +36,7 @@ def error_line(err):
         ("pretrain", {"pretrain__model": "small_2x8x9"}, "pretrain: model is 'small_2x8x9': must be one of"),
         (
             "pretrain",
-            {"pretrain__model": "paper_small_classifier"},
+            {"pretrain__model": "paper_small_classifier", "pretrain__overrides": {}},
             "pretrain.model is paper_small_classifier, a classif",
         ),
         ("pretrain", {"pretrain__overrides": {"dim": 100, "heads": 7}}, "heads is 7: must divide dim, 100"),

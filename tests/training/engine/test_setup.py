@@ -45,7 +45,10 @@ def test_the_seed_decides_the_weights(toy_project):
     ("changes", "message"),
     [
         ({"model": "large"}, "pretrain: model is 'large': must be one of paper_small"),
-        ({"model": "paper_small_classifier"}, "pretrain.model is paper_small_classifier, a classifier: must be"),
+        (
+            {"model": "paper_small_classifier", "overrides": {}},
+            "pretrain.model is paper_small_classifier, a classifier: must be",
+        ),
         ({"overrides": {"classes": 5}}, "pretrain.model is small_2x8x8, a classifier: must be"),
         ({"overrides": {"dim": 100, "heads": 7}}, "pretrain: .*heads is 7: must divide dim, 100"),
         ({"overrides": {"image_size": 60}}, "pretrain: .*60"),
