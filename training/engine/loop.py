@@ -95,7 +95,7 @@ def train(run: Run, model: nn.Module, settings: Optimiser, task: Task[Drawn], *,
         The recorded values of every step, those before a resumption included.
 
     Raises:
-        ParamError: `batch` cannot be divided among processes and accumulated parts.
+        ParamError: `batch` cannot be divided among processes and accumulated parts, or the task has no validation.
         WorkError: the loss is infinite or NaN.
     """
     with distributed.joined() as group:
@@ -122,6 +122,8 @@ class _Training(Generic[Drawn]):
                 f"params.yaml: {run.name}: batch is {settings.batch}: must be a multiple of accumulate times the number of "
                 f"processes, {self._parts}"
             )
+        if settings.validations and task.validate is None:
+            raise ParamError(f"params.yaml: {run.name}: validations is {settings.validations}: must be 0, it has none")
         self._device = next(model.parameters()).device
         self._optimiser = create_optimiser(model, settings)
         self._schedule = create_schedule(self._optimiser, settings)

@@ -222,6 +222,12 @@ def test_validation_is_measured_at_even_steps_in_eval_mode(here):
     assert rows[0][1] == "loss"
 
 
+def test_validations_of_a_task_without_any_are_an_error(here):
+    model = Quadratic()
+    with pytest.raises(ParamError, match="validations is 4: must be 0, it has none"):
+        train(Run("run", "f", 0), model, settings(30, validations=4), noisy(model))
+
+
 def test_a_run_out_of_patience_ends_with_its_best_weights(here):
     model, losses, at = Quadratic(), iter([3.0, 1.0, 2.0, 1.5, 9.0]), []
 
