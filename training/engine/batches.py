@@ -6,19 +6,26 @@ from torch import Tensor
 
 from training.data.order import VisitOrder
 from training.data.windows import ClipWindows
+from training.engine.device import to_device
 from training.engine.loop import Draw, Task
 from training.models import MAE, ModelConfig
 from training.models.masking import Masking
 from training.models.preprocess import preprocess
+from training.models.tubelets import TokenSplit
 
 
 class Batch(NamedTuple):
     """Windows of clips, with a mask for each."""
 
     clips: Tensor  # (B,) positions in the data
-    frames: Tensor  # (B, T, S, S, 3) uint8, on the data's device
-    mask: Tensor  # (B, N) bool, True = masked, on the host
-    decoder_mask: Tensor | None  # (B, N) bool, True = not reconstructed, on the host
+    frames: Tensor  # (B, T, S, S, 3) uint8, on the data's device, as are the splits
+    split: TokenSplit  # of the masked and visible tokens
+    decoder_split: TokenSplit | None  # "masked" tokens of it are not reconstructed
+
+    @property
+    def mask(self) -> Tensor:
+        """(B, N) bool, True = masked."""
+        return self.split.mask
 
 
 class BatchSampler:
@@ -47,7 +54,12 @@ class BatchSampler:
         decoder_mask = self._masking.decoder_mask(self._size, self._grid, draw.generator)
         clips, starts = self.data.readable(draw.share(clips), draw.share(starts))
         frames = self.data.windows(clips, starts)
-        return Batch(clips, frames, draw.share(mask), None if decoder_mask is None else draw.share(decoder_mask))
+        decoder_split = None if decoder_mask is None else self._split(draw.share(decoder_mask))
+        return Batch(clips, frames, self._split(draw.share(mask)), decoder_split)
+
+    def _split(self, mask: Tensor) -> TokenSplit:
+        """The split by a mask on the host, on the data's device."""
+        return to_device(TokenSplit.of(mask, len(mask), self._grid), self.data.device)
 
     def names(self, batch: Batch) -> list[str]:
         """The clip ids of a batch."""
@@ -58,6 +70,6 @@ def reconstruction_task(model: MAE, sampler: BatchSampler) -> Task[Batch]:
     """Training an autoencoder to reconstruct masked clips."""
 
     def compute(batch: Batch) -> dict[str, Tensor]:
-        return {"loss": model(preprocess(batch.frames, model.config), batch.mask, batch.decoder_mask).loss}
+        return {"loss": model(preprocess(batch.frames, model.config), batch.split, batch.decoder_split).loss}
 
     return Task(sampler, compute, sampler.names)

@@ -1,8 +1,26 @@
-"""Choice of the training device."""
+"""The training device, and copies of batches to it."""
+
+from typing import TypeVar
 
 import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map_only
+
+Values = TypeVar("Values")
 
 
 def pick_device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's GPU if there is one, else the CPU; with its number, because threads start at GPU 0."""
+    return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def to_device(values: Values, device: torch.device) -> Values:
+    """The tensors in nested tuples, lists and dicts on `device`; copies from the host to a GPU do not wait for it."""
+
+    def move(tensor: Tensor) -> Tensor:
+        if device.type == "cuda" and tensor.device.type == "cpu":
+            return tensor.pin_memory().to(device, non_blocking=True)
+        return tensor.to(device)
+
+    moved: Values = tree_map_only(Tensor, move, values)
+    return moved

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from training.models.config import ModelConfig
 from training.models.encoder import ENCODER_LAYERS, Encoder, LayerPatterns
+from training.models.tubelets import TokenSplit
 
 
 class Classifier(nn.Module):
@@ -29,8 +30,8 @@ class Classifier(nn.Module):
         nn.init.trunc_normal_(self.head.weight, std=0.02)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, video: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Video (B, 3, T, H, W), standardised, and mask (B, N) bool, True = masked -> logits (B, classes).
+    def forward(self, video: Tensor, mask: Tensor | TokenSplit | None = None) -> Tensor:
+        """Video (B, 3, T, H, W), standardised, and mask (B, N) bool, True = masked, or its split -> logits (B, classes).
 
         Raises:
             ValueError: the video or the mask does not fit the model; see `Encoder.forward` and `Encoder.split_tokens`.

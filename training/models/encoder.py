@@ -43,13 +43,18 @@ class Encoder(nn.Module):
             if vector is not None:
                 nn.init.trunc_normal_(vector, std=0.02)
 
-    def split_tokens(self, video: Tensor, mask: Tensor) -> TokenSplit:
+    def split_tokens(self, video: Tensor, mask: Tensor | TokenSplit) -> TokenSplit:
         """Visible and masked tokens of `video`, on its device, by `mask` (B, N) bool, True = masked.
+
+        A split on the video's device, computed before by `TokenSplit.of`, is returned as it is: without a check of its
+        values there is nothing that the host has to read, so that `torch.compile` can trace the whole model.
 
         Raises:
             ValueError: the mask does not fit the video; its rows mask different numbers of tokens, all or none; or
                 the model has factorised attention and the mask is not a tube mask.
         """
+        if isinstance(mask, TokenSplit):
+            return mask
         grid = self.config.grid
         split = TokenSplit.of(mask, len(video), grid)
         if self.config.factorised_attention:

@@ -36,12 +36,14 @@ class MAE(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def forward(self, video: Tensor, mask: Tensor, decoder_mask: Tensor | None = None) -> MAEOutput:
+    def forward(
+        self, video: Tensor, mask: Tensor | TokenSplit, decoder_mask: Tensor | TokenSplit | None = None
+    ) -> MAEOutput:
         """Reconstruct the masked tokens.
 
         Args:
             video: (B, 3, T, H, W), standardised.
-            mask: (B, N) bool, True = hidden from the encoder.
+            mask: (B, N) bool, True = hidden from the encoder; or its split, see `Encoder.split_tokens`. So is `decoder_mask`.
             decoder_mask: (B, N) bool, True = not reconstructed, which saves time. As in VideoMAE V2 (arXiv 2303.16727)
                 the decoder predicts all other tokens, and the loss is over those of them that are in `mask`.
 
@@ -52,7 +54,9 @@ class MAE(nn.Module):
         if decoder_mask is None:
             decoded, weight = split.masked, None
         else:
-            decoded = TokenSplit.of(decoder_mask, len(video), self.config.grid).to(video.device).visible
+            if not isinstance(decoder_mask, TokenSplit):
+                decoder_mask = TokenSplit.of(decoder_mask, len(video), self.config.grid).to(video.device)
+            decoded = decoder_mask.visible
             weight = split.mask.gather(1, decoded)
         prediction = self._predict(video, split, decoded)
         target = to_target(gather_tokens(self.target_tubelets(video), decoded), self.config.target)
@@ -67,7 +71,7 @@ class MAE(nn.Module):
         tokens: Tensor = self.encoder(video)[0]
         return tokens
 
-    def reconstruct(self, video: Tensor, mask: Tensor) -> Tensor:
+    def reconstruct(self, video: Tensor, mask: Tensor | TokenSplit) -> Tensor:
         """The video with its masked tubelets replaced by predictions.
 
         Of `target_frames` frames if the config sets it: (B, 3, T', H, W), standardised as `video` is. Predictions of a

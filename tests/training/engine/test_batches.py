@@ -48,7 +48,7 @@ def test_a_batch_has_clips_in_order_with_random_windows_and_masks(data, model):
     assert all([tick - numbers[0][1] for _, tick in numbers] == [0, 3, 6, 9] for numbers in shown)
     assert (batch.mask.sum(1) == 96).all()
     assert len({tuple(mask) for mask in batch.mask.tolist()}) == 18
-    assert batch.decoder_mask is None
+    assert batch.decoder_split is None
 
 
 def test_batches_of_successive_steps_continue_the_order(data, model):
@@ -61,20 +61,24 @@ def test_parts_of_a_batch_together_are_the_batch(data, model):
     masking = Masking("tube", 0.75, 0.5)
     whole = draw(data, model.config, masking, 6)
     parts = [draw(data, model.config, masking, 6, part=part, parts=3) for part in range(3)]
-    for number, value in enumerate(whole):
-        assert torch.equal(torch.cat([part[number] for part in parts]), value)
+    for name in ("clips", "frames", "mask"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
+    for name in ("split", "decoder_split"):
+        for number, value in enumerate(getattr(whole, name)):
+            assert torch.equal(torch.cat([getattr(part, name)[number] for part in parts]), value)
 
 
 def test_a_decoder_mask_comes_with_a_decoder_ratio(data, model):
     batch = draw(data, model.config, Masking("tube", 0.9, 0.5), 3)
-    assert batch.decoder_mask.shape == batch.mask.shape
-    assert (batch.decoder_mask.sum(1) == 64).all()
+    assert batch.decoder_split.mask.shape == batch.mask.shape
+    assert (batch.decoder_split.mask.sum(1) == 64).all()
 
 
 def test_the_generator_decides_windows_and_masks(data, model):
     masking = Masking("random", 0.75)
     first, again, other = (draw(data, model.config, masking, 4, seed=seed) for seed in (1, 1, 2))
-    assert all(torch.equal(*parts) for parts in zip(first[:3], again[:3], strict=True))
+    for name in ("clips", "frames", "mask"):
+        assert torch.equal(getattr(first, name), getattr(again, name))
     assert not torch.equal(first.mask, other.mask)
 
 
@@ -91,5 +95,8 @@ def test_the_reconstruction_loss_is_the_model_s_on_such_a_batch(data, model, mas
     batch = task.draw(Draw(0, Generator().manual_seed(3)))
     found = task.compute(batch)
     video = preprocess(batch.frames, model.config)
-    assert found["loss"] == model(video, batch.mask, batch.decoder_mask).loss
+    assert (
+        found["loss"]
+        == model(video, batch.mask, None if batch.decoder_split is None else batch.decoder_split.mask).loss
+    )
     assert found["loss"].requires_grad
