@@ -6,10 +6,9 @@ which is compared whenever a clip is read.
 """
 
 import hashlib
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,10 @@ from torch import Tensor
 from common import written
 from common.errors import WorkError
 from common.paths import MANIFESTS
+from training.shards import open_shards
 
 MANIFEST = MANIFESTS / "shards.parquet"
+_BAD_IN_A_ROW = 100  # unreadable clips after which the shards, not the clips, are at fault
 cv2.setNumThreads(0)  # clips are decoded in parallel, each by one thread
 
 
@@ -50,16 +51,21 @@ class Clip:
 class Clips:
     """The clips of a shards manifest. Its shard paths are relative to the folder above the manifest's.
 
+    Args:
+        manifest: a file.
+        shards: folder or fsspec URL that the shard paths are relative to, instead of that folder.
+
     Raises:
+        ParamError: fsspec cannot use the URL.
         WorkError: the manifest is missing, has changed since it was written, or is not a shards manifest.
     """
 
-    def __init__(self, manifest: str | Path = MANIFEST) -> None:
+    def __init__(self, manifest: str | Path = MANIFEST, shards: str | None = None) -> None:
         manifest = Path(manifest)
-        self._root = manifest.parent.resolve().parent  # the manifest itself may be a link into DVC's cache
+        root = manifest.parent.resolve().parent  # the manifest itself may be a link into DVC's cache
         try:
             content = manifest.read_bytes()
-            if written.has_changed(MANIFESTS / manifest.name, content, self._root):
+            if written.has_changed(MANIFESTS / manifest.name, content, root):
                 raise WorkError(f"{manifest} has changed since it was written: delete it and run `make dataset`")
             # `pq.read_table` of a buffer leaves a thread that may abort the process at its end.
             table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
@@ -72,7 +78,7 @@ class Clips:
             reason = " ".join(str(error).split())
             raise WorkError(f"{manifest} is not a shards manifest: {reason}") from None
         self._by_id = {clip.clip_id: clip for clip in self.rows}
-        self._open = cache(self._open_shard)
+        self.shards = open_shards(shards, root)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -103,10 +109,18 @@ class Clips:
 
     def frames(self, clip_id: str) -> NDArray[np.uint8]:
         """The frames of `clips[clip_id]` as an array; raises the same errors."""
-        frames = self._decode(self._by_id[clip_id])
+        return self.decode(self._by_id[clip_id])
+
+    def decode(self, clip: Clip, data: bytes | None = None) -> NDArray[np.uint8]:
+        """The frames of a clip from the bytes of its filmstrip, or else from its shard, (T, S, S, 3) uint8 RGB.
+
+        Raises:
+            WorkError: the bytes are not the clip's, its shard is missing, or its frames differ in shape from the others'.
+        """
+        frames = self._decode(clip, data)
         if frames.shape[:2] != self._shape:
             raise WorkError(
-                f"{clip_id} has {frames.shape[0]} frames of {frames.shape[1]} pixels, the first clip {self.ticks} of "
+                f"{clip.clip_id} has {frames.shape[0]} frames of {frames.shape[1]} pixels, the first clip {self.ticks} of "
                 f"{self.size}: `dvc repro -s -f shard` writes the shards again"
             )
         return frames
@@ -130,15 +144,24 @@ class Clips:
 
     @cached_property
     def _shape(self) -> tuple[int, int]:
-        """T and S, by the first clip's filmstrip."""
+        """T and S, by the first filmstrip that can be read."""
         if not self.rows:
             raise WorkError("the shards hold no clips: `python -m pipeline stats` counts what was lost, by reason")
-        ticks, size = self._decode(self.rows[0]).shape[:2]
-        return ticks, size
+        for clip in self.rows[:_BAD_IN_A_ROW]:
+            try:
+                ticks, size = self._decode(clip).shape[:2]
+            except WorkError as found:
+                error = found
+            else:
+                return ticks, size
+        raise error
 
-    def _decode(self, clip: Clip) -> NDArray[np.uint8]:
-        data = os.pread(self._open(clip.shard), clip.length, clip.offset)
-        intact = hashlib.sha256(data).hexdigest() == clip.sha256
+    def _decode(self, clip: Clip, data: bytes | None = None) -> NDArray[np.uint8]:
+        if clip.valid_frames < 1:
+            raise WorkError(f"{clip.clip_id} has no valid frames: `dvc repro -s -f shard` writes the shards again")
+        if data is None:
+            data = self.shards.read(clip.shard, clip.offset, clip.length, clip.sha256)
+        intact = bool(data) and hashlib.sha256(data).hexdigest() == clip.sha256
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if intact else None
         if image is None or image.shape[0] % image.shape[1]:
             raise WorkError(
@@ -148,12 +171,6 @@ class Clips:
         size = image.shape[1]
         frames: NDArray[np.uint8] = image.reshape(-1, size, size, 3).astype(np.uint8, copy=False)
         return frames
-
-    def _open_shard(self, shard: str) -> int:
-        try:
-            return os.open(self._root / shard, os.O_RDONLY)
-        except FileNotFoundError:
-            raise WorkError(f"{shard} is not here: run `make dataset`, which writes it") from None
 
 
 def window_span(frames: int, stride: int, ticks: int) -> int:

@@ -47,7 +47,7 @@ def main() -> None:
     """Read the shards, checkpoints/pretrain/ and checkpoints/stage3/; write metrics/evaluate.json and plots/instances.tsv."""
     settings = params.load()
     way = settings.stage3.way
-    clips = Clips()
+    clips = Clips(shards=settings.loader.shards)
     rows = clips.select(split="test")
     count_instances(class_ids(rows), way, settings.stage3.instances)  # fails before any work
     autoencoders = load_autoencoders(settings, clips.size)

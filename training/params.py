@@ -53,10 +53,12 @@ class Loader:
     Args:
         storage: `memory` or `decode` (when they are needed); `auto` chooses by free memory.
         shuffle: clips in the shuffle buffer.
+        shards: folder or fsspec URL below which the shards are read; None: the project folder.
     """
 
     storage: Storage
     shuffle: Positive
+    shards: str | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ def main() -> None:
     """Read the shards; write checkpoints/pretrain/, metrics/pretrain.json and plots/pretrain.tsv."""
     settings = params.load()
     stage = settings.pretrain
-    clips = Clips()
+    clips = Clips(shards=settings.loader.shards)
     model = build_autoencoder(stage, "pretrain", clips.size)
     data = load_windows(clips, clips.select(split="train"), model.config, stage, "pretrain", settings.loader)
     sampler = BatchSampler(

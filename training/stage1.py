@@ -37,7 +37,7 @@ def main() -> None:
     """Read the shards and checkpoints/pretrain/; write checkpoints/stage1/, metrics/stage1.json, the curve and the figure."""
     settings = params.load()
     stage = settings.stage1
-    clips = Clips()
+    clips = Clips(shards=settings.loader.shards)
     baseline, tuned = load_autoencoder(settings, clips.size), load_autoencoder(settings, clips.size)
     masking = build_masking(settings.pretrain)
     data, test = (

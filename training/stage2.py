@@ -33,7 +33,7 @@ def main() -> None:
     """Read the shards; write checkpoints/stage2/, metrics/stage2.json and the loss curves."""
     settings = params.load()
     stage = settings.stage2
-    clips = Clips()
+    clips = Clips(shards=settings.loader.shards)
     labelled = [clip for clip in clips.rows if clip.tinyvirat_labels]
     rows = [clip for clip in labelled if clip.official_split != "test"]
     test_rows = [clip for clip in labelled if clip.official_split == "test"]

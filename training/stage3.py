@@ -34,7 +34,7 @@ def main() -> None:
     """Read the shards and checkpoints/pretrain/; write checkpoints/stage3/, metrics/stage3.json and the curves."""
     settings = params.load()
     stage = settings.stage3
-    clips = Clips()
+    clips = Clips(shards=settings.loader.shards)
     rows = clips.select(split="train")
     build_sampler(rows, stage)  # before any work
     autoencoders = load_autoencoders(settings, clips.size)

@@ -111,23 +111,24 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("If-None-Match") == tag:
             self._send_head(304)
             return
-        requested = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range") or "") if fault.ranges else None
+        requested = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "") if fault.ranges else None
         if requested and self.headers.get("If-Range") not in (None, tag):
             requested = None
         begin = int(requested[1]) if requested else 0
+        end = min(int(requested[2]) + 1, len(data)) if requested and requested[2] else len(data)
         if requested and begin >= len(data):
             self._send_head(416)
             return
         self.send_response(206 if requested else 200)
         if requested:
-            self.send_header("Content-Range", f"bytes {begin}-{len(data) - 1}/{len(data) + fault.claim}")
+            self.send_header("Content-Range", f"bytes {begin}-{end - 1}/{len(data) + fault.claim}")
         if self.host.etags:
             self.send_header("ETag", tag)
-        self.send_header("Content-Length", str(len(data) - begin + fault.claim))
+        self.send_header("Content-Length", str(end - begin + fault.claim))
         self.end_headers()
         if fault.stall_s:
             threading.Event().wait(fault.stall_s)
-        body = data[begin:][: fault.after if fault.after is not None else fault.end]
+        body = data[begin:end][: fault.after if fault.after is not None else fault.end]
         self._send_pieces(body, fault)
         if fault.after is not None:
             # With a linger time of zero the peer sees a reset, not a regular end.
