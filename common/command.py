@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import errno
+import importlib.util
 import os
 import signal
 import sys
@@ -20,8 +21,8 @@ DONE, FAILED, USAGE = 0, 1, 2
 def run(main: Callable[[], None]) -> int:
     """Call `main` and return the exit code: 0 done, 1 the work could not be done, 2 wrong usage or params.
 
-    Bad data, a bad param, an operating system error, Ctrl-C, SIGTERM and SIGHUP print one line to stderr; the two signals
-    have the exit codes 143 and 129. Other exceptions are bugs and pass through.
+    Bad data, a bad param, an operating system error, a package that is not installed, Ctrl-C, SIGTERM and SIGHUP print one
+    line to stderr; the two signals have the exit codes 143 and 129. Other exceptions are bugs and pass through.
     """
     try:
         with signals.raised():
@@ -45,11 +46,14 @@ def _run(main: Callable[[], None]) -> int:
         return FAILED
     except OSError as error:
         return _fail(FAILED, _describe(error))
-    except Exception:
+    except Exception as error:
         stopped = signals.received()
-        if stopped is None:
+        if stopped is not None:
+            return _interrupted(stopped)  # extension modules turn an interrupted import into an ImportError
+        missing = _missing_package(error)
+        if missing is None:
             raise
-        return _interrupted(stopped)  # extension modules turn an interrupted import into an ImportError
+        return _fail(FAILED, f"this needs the package {missing}: `pip install {missing}`")
     return DONE
 
 
@@ -72,6 +76,14 @@ def summary(module: Path) -> str:
     file = module / "__init__.py" if module.is_dir() else module.with_suffix(".py")
     docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or ""
     return docstring.partition("\n")[0].removeprefix(f"{module.name}: ").removesuffix(".")
+
+
+def _missing_package(error: Exception) -> str | None:
+    """The package that is not installed at all, if that is the error; a module missing from a package is a bug."""
+    if not isinstance(error, ModuleNotFoundError) or error.name is None:
+        return None
+    package = error.name.partition(".")[0]
+    return package if importlib.util.find_spec(package) is None else None
 
 
 def _interrupted(error: KeyboardInterrupt) -> int:

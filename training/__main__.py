@@ -1,9 +1,13 @@
 """`python -m training STAGE`: the training stages, one command each."""
 
-from common import lifetime, signals
+from common import signals
 
 if __name__ == "__main__":  # before the imports below, which take most of the start
     signals.exit_at_once()
+
+from common import lifetime
+
+if __name__ == "__main__":
     lifetime.end_with_dvc()
 
 import argparse
@@ -56,8 +60,15 @@ def load() -> Callable[[], None]:
 
         return functools.partial(latents.run, arguments)
     folder = "training.tools" if arguments.stage in TOOLS else "training"
-    stage: Callable[[], None] = importlib.import_module(f"{folder}.{arguments.stage}").main
+    try:
+        stage: Callable[[], None] = importlib.import_module(f"{folder}.{arguments.stage}").main
+    except ModuleNotFoundError as error:
+        return functools.partial(_fail, error)
     return lock.alone(arguments.stage, stage) if arguments.stage in STAGES else stage
+
+
+def _fail(error: Exception) -> None:
+    raise error
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import importlib
 import os
 import signal
 import subprocess
@@ -43,6 +44,16 @@ def test_bug_is_a_traceback():
 
     with pytest.raises(ZeroDivisionError):
         command.run(main)
+
+
+def test_package_that_is_not_installed_is_named_in_one_line(capsys):
+    assert command.run(lambda: importlib.import_module("jinja3.environment")) == command.FAILED
+    assert capsys.readouterr().err == "error: this needs the package jinja3: `pip install jinja3`\n"
+
+
+def test_module_that_an_installed_package_lacks_is_a_traceback():
+    with pytest.raises(ModuleNotFoundError):
+        command.run(lambda: importlib.import_module("json.missing"))
 
 
 def test_closed_pipe_ends_the_command_without_output():

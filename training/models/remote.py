@@ -9,7 +9,6 @@ import re
 import shutil
 from pathlib import Path
 
-import fsspec
 from tqdm import tqdm
 
 from common.errors import WorkError
@@ -39,6 +38,8 @@ def local_path(path: str, sha256: str | None = None) -> Path:
 
 
 def _download(url: str, target: Path) -> None:
+    import fsspec  # not on every training machine
+
     try:
         filesystem, remote = fsspec.core.url_to_fs(url)
         size = filesystem.info(remote).get("size")
