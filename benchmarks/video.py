@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import av
@@ -75,6 +76,9 @@ def main() -> None:
         f"{describe_machine()}; processor time on one core, one decoder thread; medians of {arguments.rounds} rounds.\n"
     )
     print(_ratio_table(results), "\n")
+    absent = [name for name in _PEERS if not importlib.util.find_spec(name)]
+    if absent:
+        print(f"not installed: {', '.join(absent)}\n")
     print_targets(_video_targets(results) + runner_targets)
 
 
@@ -92,11 +96,7 @@ def list_methods(path: Path) -> dict[str, Callable[[], object]]:
         "three passes": lambda: three_passes(path),
         "opencv": lambda: opencv(path),
     }
-    if importlib.util.find_spec("decord"):
-        methods["decord"] = lambda: decord(path)
-    if importlib.util.find_spec("torchcodec"):
-        methods["torchcodec"] = lambda: torchcodec(path)
-    return methods
+    return methods | {name: partial(read, path) for name, read in _PEERS.items() if importlib.util.find_spec(name)}
 
 
 def _downloaded(path: Path) -> DownloadRow:
@@ -171,19 +171,20 @@ def decord(path: Path) -> None:
 
 
 def torchcodec(path: Path) -> None:
-    """Decode the frames at ticks by timestamp with torchcodec; area-resize with torch."""
-    import torch
+    """Decode ten frames a second with torchcodec, which resamples and scales while it decodes."""
     from torchcodec.decoders import VideoDecoder
+    from torchcodec.transforms import Resize
 
-    torch.set_num_threads(1)
+    scale = [Resize((SIZE, SIZE))]
     try:
-        decoder = VideoDecoder(str(path), num_ffmpeg_threads=1, seek_mode="approximate")
+        decoder = VideoDecoder(str(path), num_ffmpeg_threads=1, seek_mode="approximate", transforms=scale)
     except RuntimeError:  # FFmpeg's shared libraries are missing, or do not support the format
         raise UnsupportedError from None
     begin, end = decoder.metadata.begin_stream_seconds, decoder.metadata.end_stream_seconds
-    times = [begin + tick / FPS for tick in range(TICKS) if begin + tick / FPS < end]
-    frames = decoder.get_frames_played_at(times).data
-    torch.nn.functional.interpolate(frames.float(), size=(SIZE, SIZE), mode="area").byte()
+    decoder.get_frames_played_in_range(begin, min(end, begin + TICKS / FPS), fps=FPS)
+
+
+_PEERS = {"decord": decord, "torchcodec": torchcodec}
 
 
 def _measure_scaling(path: Path, rounds: int) -> Target:
