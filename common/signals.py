@@ -1,16 +1,18 @@
 """SIGINT (Ctrl-C), SIGTERM and SIGHUP end a command with one line and an exit code.
 
-Imported before everything else, so it imports little itself.
+Imported before everything else, so it imports no more than Python's own start has, and `signal`.
 """
 
 import os
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False  # as in `typing`, whose import takes as long as all others here
+if TYPE_CHECKING:
+    from types import FrameType
+    from typing import Any, NoReturn
 
 _KEPT = "finished work is kept, run the same command to continue"
 _ENDINGS = {  # exit code and message; 1 for Ctrl-C, as for any other command that could not finish
@@ -44,6 +46,8 @@ def raised() -> Iterator[None]:
 
     Ending at once leaves what kill -9 leaves: temporary files, which the next run deletes.
     """
+    import threading
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -72,10 +76,12 @@ def deferred() -> Iterator[None]:
     The child inherits a mask, so Ctrl-C is handled by the parent alone. The mask alone is not enough for the parent:
     the signal may be delivered to another thread (a progress bar's), and Python would raise it here all the same.
     """
+    import threading
+    from multiprocessing import resource_tracker
+
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    from multiprocessing import resource_tracker  # here, because this module is imported before signals are handled
 
     received: list[int] = []
     before = {number: signal.getsignal(number) for number in _ENDINGS}
@@ -98,6 +104,8 @@ def deferred() -> Iterator[None]:
 
 def stop(message: str, grace_s: float) -> None:
     """End this process from another thread than the main one as SIGTERM does, with `message`; at once after `grace_s`."""
+    import threading
+
     _ENDINGS[signal.SIGTERM] = (_ENDINGS[signal.SIGTERM][0], f"{message}; {_KEPT}")
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     threading.Event().wait(grace_s)
@@ -120,7 +128,7 @@ def _handled() -> list[signal.Signals]:
     return [number for number in _ENDINGS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
-def _raise(number: int, frame: FrameType | None) -> None:
+def _raise(number: int, frame: "FrameType | None") -> None:
     global _first
     if _first is not None:
         _exit(number, frame)
@@ -128,7 +136,7 @@ def _raise(number: int, frame: FrameType | None) -> None:
     raise _first
 
 
-def _exit(number: int, _: FrameType | None) -> NoReturn:
+def _exit(number: int, _: "FrameType | None") -> "NoReturn":
     stopped = _first or Stopped(number)
     if not _printed:
         line = f"error: {stopped.message}\n"
@@ -137,10 +145,10 @@ def _exit(number: int, _: FrameType | None) -> NoReturn:
     os._exit(stopped.code)
 
 
-def _exit_if_stopped(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+def _exit_if_stopped(hook: "Callable[[Any], object]") -> "Callable[[Any], object]":
     """An unraisable hook: Python drops an exception that is raised in a finaliser, and the command would go on."""
 
-    def handle(unraisable: Any) -> object:
+    def handle(unraisable: "Any") -> object:
         if isinstance(unraisable.exc_value, Stopped):
             _exit(signal.SIGINT, None)
         return hook(unraisable)
@@ -148,7 +156,7 @@ def _exit_if_stopped(hook: Callable[[Any], object]) -> Callable[[Any], object]:
     return handle
 
 
-def _silent_if_stopped(hook: Callable[[Any], object]) -> Callable[[Any], object]:
+def _silent_if_stopped(hook: "Callable[[Any], object]") -> "Callable[[Any], object]":
     """A hook for exceptions in threads: those of a command that is ending are no bugs, for example in a pool whose
     processes got the signal too.
     """

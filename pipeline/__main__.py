@@ -1,9 +1,13 @@
 """`python -m pipeline STAGE`: the data stages and the tools to inspect them, one command each."""
 
-from common import lifetime, signals
+from common import signals
 
 if __name__ == "__main__":  # before the imports below, which take most of the start
     signals.exit_at_once()
+
+from common import lifetime
+
+if __name__ == "__main__":
     lifetime.end_with_dvc()
 
 import argparse

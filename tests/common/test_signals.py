@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import REPO
+from tests.conftest import REPO, restore_sigint
 
 INTERRUPTED = "error: interrupted; finished work is kept, run the same command to continue\n"
 ENDINGS = [
@@ -175,3 +175,30 @@ command.run(lambda: None)
 send({signal.SIGTERM})
 """
     assert run(program) == (0, "own\n", "")
+
+
+INTERRUPT_AT_IMPORT = """
+import os, signal, sys
+
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == os.environ["INTERRUPT_AT"]:
+        os.kill(os.getpid(), signal.SIGINT)
+
+sys.addaudithook(interrupt)
+"""
+
+
+@pytest.mark.parametrize("package", ["pipeline", "training"])
+@pytest.mark.parametrize("module", ["common.lifetime", "threading", "argparse", "common.command"])
+def test_ctrl_c_during_any_import_after_that_of_signals_is_one_line(tmp_path, package, module):
+    """Only what Python itself imports, and `signal`, comes before."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPT_AT_IMPORT)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{REPO}", "INTERRUPT_AT": module}
+    result = subprocess.run(
+        [sys.executable, "-m", package, "--help"],
+        capture_output=True,
+        text=True,
+        env=environment,
+        preexec_fn=restore_sigint,
+    )
+    assert (result.returncode, result.stdout, result.stderr) == (1, "", INTERRUPTED)
