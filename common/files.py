@@ -10,6 +10,7 @@ from typing import Any
 
 _PREFIX = ".part-"
 _STARTED = time.time()
+_discarding = False
 
 
 @contextlib.contextmanager
@@ -25,6 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = path.parent / f"{_PREFIX}{os.getpid()}-{path.name[-200:]}"
     try:
         yield temporary
+        if _discarding:
+            temporary.unlink()
+            return
         _flush(temporary)
         temporary.replace(path)
     except BaseException:
@@ -32,6 +36,17 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
     with contextlib.suppress(OSError):  # some network file systems cannot flush a folder
         _flush(path.parent)
+
+
+@contextlib.contextmanager
+def discarded() -> Iterator[None]:
+    """In the block, `replacing` leaves files as they are: another process writes the same."""
+    global _discarding
+    _discarding = True
+    try:
+        yield
+    finally:
+        _discarding = False
 
 
 def write_bytes(path: Path, data: bytes) -> None:

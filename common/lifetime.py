@@ -45,13 +45,15 @@ def kill_group(leader: int | None) -> None:
             continue
 
 
-def end_with_dvc() -> None:
-    """In a stage that `dvc repro` has started: end in good order, as after SIGTERM, when DVC has ended.
+def end_with_launcher() -> None:
+    """In a stage that `dvc repro` or `torchrun` has started: end in good order, as after SIGTERM, when these have ended.
 
-    DVC that is killed does not end the stage. A stage that was started by hand, in the background or under nohup, runs on
+    If they are killed, they do not end the stage. A stage that was started by hand, in the background or under nohup, runs on
     when its parent has ended.
     """
-    if "DVC_STAGE" not in os.environ:  # set by DVC for the commands of stages
+    # Set for the commands of stages, and for the processes of a run, of which DVC may have started the launcher.
+    launcher = "torchrun" if "TORCHELASTIC_RUN_ID" in os.environ else "DVC" if "DVC_STAGE" in os.environ else None
+    if launcher is None:
         return
     parents = _parents()
     # An orphan's parent is process 1, which may be DVC itself in a container.
@@ -62,9 +64,9 @@ def end_with_dvc() -> None:
             not orphan and os.getppid() == parents[0] and (len(parents) == 1 or _parents()[: len(parents)] == parents)
         ):
             threading.Event().wait(_POLL_S)
-        signals.stop("DVC has ended", _GRACE_S)
+        signals.stop(f"{launcher} has ended", _GRACE_S)
 
-    threading.Thread(target=watch, name="end with DVC", daemon=True).start()
+    threading.Thread(target=watch, name="end with launcher", daemon=True).start()
 
 
 def _parents() -> list[int]:

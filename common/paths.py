@@ -6,6 +6,7 @@ MANIFESTS = Path("manifests")
 METRICS = Path("metrics")
 CHECKPOINTS = Path("checkpoints")
 PLOTS = Path("plots")
+LOGS = Path("logs")
 MIRROR = Path("data/mirror")  # the drawn sample, in the layout of the hosts
 RAW = Path("data/raw")  # files as downloaded
 TRIMMED = Path("data/trimmed")  # clips cut out of longer videos; clips that are whole files stay in RAW

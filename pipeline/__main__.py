@@ -8,7 +8,7 @@ if __name__ == "__main__":  # before the imports below, which take most of the s
 from common import lifetime
 
 if __name__ == "__main__":
-    lifetime.end_with_dvc()
+    lifetime.end_with_launcher()
 
 import argparse
 import functools

@@ -8,16 +8,17 @@ if __name__ == "__main__":  # before the imports below, which take most of the s
 from common import lifetime
 
 if __name__ == "__main__":
-    lifetime.end_with_dvc()
+    lifetime.end_with_launcher()
 
 import argparse
 import functools
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from common import command, lock
+from common import command
 
 STAGES = ("pretrain", "stage1", "stage2", "stage3", "evaluate")
 TOOLS = ("report",)
@@ -62,9 +63,13 @@ def load() -> Callable[[], None]:
     folder = "training.tools" if arguments.stage in TOOLS else "training"
     try:
         stage: Callable[[], None] = importlib.import_module(f"{folder}.{arguments.stage}").main
+        if arguments.stage in TOOLS:
+            return stage
+        from training.engine import distributed
+
+        return distributed.launched(arguments.stage, stage)
     except ModuleNotFoundError as error:
         return functools.partial(_fail, error)
-    return lock.alone(arguments.stage, stage) if arguments.stage in STAGES else stage
 
 
 def _fail(error: Exception) -> None:
@@ -77,4 +82,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if os.environ.get("RANK", "0") != "0":
+        signals.printed()  # Ctrl-C reaches all processes of `torchrun`; the first one prints the line
     sys.exit(command.run(load()))

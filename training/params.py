@@ -7,6 +7,7 @@ from common.params import Count, Fraction, Positive, Range, read
 from common.sections import SECTIONS
 
 Storage = Literal["auto", "memory", "decode"]
+Compile = Literal["auto", "always", "never"]
 Scale = Annotated[float, Range(0.0, 1000.0)]
 
 
@@ -59,6 +60,17 @@ class Loader:
     storage: Storage
     shuffle: Positive
     shards: str | None = None
+
+
+@dataclass(frozen=True)
+class Train:
+    """How runs compute their steps.
+
+    Args:
+        compile: torch.compile of the steps; `auto`: on a GPU.
+    """
+
+    compile: Compile
 
 
 @dataclass(frozen=True)
@@ -143,6 +155,7 @@ class TrainingParams:
     """All sections that the training stages use."""
 
     loader: Loader
+    train: Train
     pretrain: Pretrain
     stage1: Stage1
     stage2: Stage2
@@ -159,6 +172,7 @@ def load() -> TrainingParams:
     file = read(SECTIONS)
     return TrainingParams(
         loader=file.section("loader", Loader),
+        train=file.section("train", Train),
         pretrain=file.section("pretrain", Pretrain),
         stage1=file.section("stage1", Stage1),
         stage2=file.section("stage2", Stage2),

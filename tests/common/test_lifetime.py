@@ -16,7 +16,7 @@ import sys, time
 from common import command, lifetime, signals
 
 signals.exit_at_once()
-lifetime.end_with_dvc()
+lifetime.end_with_launcher()
 
 def main():
     print("started", flush=True)

@@ -110,7 +110,7 @@ def test_a_diverging_run_is_one_line_and_exit_1(toy_project, training):
     code, err = training("pretrain")
     assert code == 1
     assert error_line(err) == (
-        "error: pretrain: the loss is nan at step 0: lower the learning rate; checkpoints/pretrain/not_finite_0.json has its clips"
+        "error: pretrain: the loss is nan at step 0: lower the learning rate; checkpoints/pretrain/not_finite.json has its clips"
     )
 
 

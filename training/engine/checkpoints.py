@@ -18,6 +18,7 @@ from common.files import replacing, sweep
 from common.paths import CHECKPOINTS
 from training.clips import MANIFEST
 from training.models.pretrained import FORMAT, read_checkpoint
+from training.params import Compile
 
 History = dict[str, list[float]]
 """One list per measured quantity, `loss` among them, with one value per step."""
@@ -33,11 +34,13 @@ class Run:
         name: of its checkpoint's folder and of its loss curve; may contain slashes.
         fingerprint: digest of everything that shapes the weights; checkpoints with another one are not resumed.
         seed: of the weights' initialisation, of batches, windows, masks and dropout.
+        compile: compile the steps; `auto`: on a GPU.
     """
 
     name: str
     fingerprint: str
     seed: int
+    compile: Compile = "auto"
 
     @property
     def path(self) -> Path:

@@ -1,14 +1,16 @@
-"""The training loop of all stages: batches drawn ahead, mixed precision, gradient accumulation, data parallelism, weight
-averaging, validation and checkpoints. Losses are read from the device every few steps only."""
+"""The training loop of all stages: batches drawn ahead, mixed precision, compilation, gradient accumulation, data parallelism,
+weight averaging, validation and checkpoints. Losses are read from the device every few steps only."""
 
 import contextlib
 import hashlib
+import itertools
 import math
-from collections import deque
+import platform
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import partial
+from typing import Generic, TypeVar
 
 import torch
 from timm.utils.model_ema import ModelEmaV3
@@ -17,19 +19,23 @@ from torch.nn.parallel import DistributedDataParallel
 from tqdm import tqdm
 
 from common.errors import ParamError, WorkError
-from common.files import write_bytes, write_json
-from common.paths import PLOTS
+from common.files import write_json
 from training.engine import checkpoints, distributed
 from training.engine.checkpoints import History, Run, TrainState
+from training.engine.log import RunLog, write_curves, write_table
+from training.engine.memory import batch_items, largest_fit, parts_that_fit
+from training.engine.objective import Measured, Objective, compiled, mixed_precision
 from training.engine.optimiser import create_optimiser, create_schedule
+from training.engine.prefetch import Prefetch
+from training.engine.throughput import Meter, count_flops, peak_flops
 from training.params import Optimiser
 
 _READ_EVERY = 10  # steps between two reads of the losses, each of which waits for the device
 _SAVE_EVERY = 50  # steps; a multiple of the above
-_AHEAD = 2  # batches drawn while a step is computed
+_SAVE_SHARE = 0.05  # of the time that checkpoints may take, else there are fewer
 
 Drawn = TypeVar("Drawn")
-Measured = Mapping[str, Tensor]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -59,23 +65,14 @@ class Task(Generic[Drawn]):
         compute: what a batch measures, scalar tensors by name; `loss` is minimised, all are recorded.
         names: clip ids of a batch, saved when its loss is not finite.
         validate: numbers by name, `loss` among them; called `validations` times, with the model in eval mode.
+        clips: of each item of a batch, for the throughput.
     """
 
     draw: Callable[[Draw], Drawn]
     compute: Callable[[Drawn], Measured]
     names: Callable[[Drawn], Sequence[str]] = lambda _: ()
     validate: Callable[[], Mapping[str, float]] | None = None
-
-
-class _Objective(nn.Module):
-    """The model and what is computed with it as one module, which DistributedDataParallel and torch.compile can wrap."""
-
-    def __init__(self, model: nn.Module, compute: Callable[[Any], Measured]) -> None:
-        super().__init__()
-        self.model, self._compute = model, compute
-
-    def forward(self, batch: Any) -> dict[str, Tensor]:
-        return dict(self._compute(batch))
+    clips: int = 1
 
 
 def train(run: Run, model: nn.Module, settings: Optimiser, task: Task[Drawn], *, save: bool = True) -> History:
@@ -133,63 +130,147 @@ class _Training(Generic[Drawn]):
         self.history: History = checkpoints.resume(run, self._state) if save else {}
         self._unread: list[dict[str, Tensor]] = []
         self._validate_at = set() if task.validate is None else even_steps(settings.steps, settings.validations)
+        self._batch: Drawn | None = None  # the one that is computed
+        self._save_after = 0.0
 
     def run(self) -> History:
         first, steps = len(self.history.get("loss", ())), self._settings.steps
+        distributed.check_equal(first, "the checkpoint")
         self._model.train()
-        objective = self._objective()
-        quiet = None if self._group.is_first else True
-        with (
-            tqdm(desc=self._run.name, total=steps, initial=first, unit="step", disable=quiet) as bar,
-            self._batches(first) as batches,
-        ):
-            for step in range(first, steps):
-                if self._out_of_patience():
-                    break
-                self._unread.append(self._step(step, objective, batches))
-                bar.update()
-                validate = step + 1 in self._validate_at
-                done = step + 1 == steps
-                if done or validate or (step + 1) % _READ_EVERY == 0:
-                    self._read(step + 1)
-                    bar.set_postfix(loss=f"{self.history['loss'][-1]:.4f}", refresh=False)
-                if validate:
-                    self._validate(step + 1)
-                    done = done or self._out_of_patience()
-                if self._save and (done or (step + 1) % _SAVE_EVERY == 0):
-                    checkpoints.save(self._run, self._state, self.history, done=done)
+        if first < steps and not self._out_of_patience():
+            self._train(first, steps)
         self._model.load_state_dict(self._state.result())
         self._model.eval()
         if self._save:
-            _write_curves(self._run.name, self.history)
+            write_curves(self._run.name, self.history)
             if self._state.validation:
-                _write_table(f"{self._run.name}_validation", self._state.validation)
+                write_table(f"{self._run.name}_validation", self._state.validation)
         return self.history
 
-    def _validate(self, step: int) -> None:
+    def _train(self, first: int, steps: int) -> None:
+        accumulated = self._settings.accumulate
+        keys = ((step, self._part(number)) for step in range(first, steps) for number in range(accumulated))
+        with Prefetch(lambda key: self._draw(*key), keys, self._device) as drawn:
+            batch = next(drawn)
+            batches = itertools.chain([batch], drawn)
+            objective, meter = self._guarded(partial(self._prepare, batch))
+            log = RunLog(self._run.name, first, write=self._save)
+            log.start(**self._description(first, compiled=self._is_compiled(objective)))
+            quiet = None if self._group.is_first else True
+            with tqdm(desc=self._run.name, total=steps, initial=first, unit="step", disable=quiet) as bar:
+                meter.restart(drawn.waited_s)
+                for step in range(first, steps):
+                    self._unread.append(self._guarded(partial(self._step, step, objective, batches)))
+                    bar.update()
+                    validate = step + 1 in self._validate_at
+                    done = step + 1 == steps
+                    if not (done or validate or (step + 1) % _READ_EVERY == 0):
+                        continue
+                    unread = len(self._unread)
+                    values = self._read(step + 1)
+                    rates = meter.read(unread, drawn.waited_s)
+                    log.step(step + 1, values | {"lr": self._rate()} | rates)
+                    bar.set_postfix(
+                        {"loss": f"{values['loss']:.4f}", "clips/s": f"{rates['clips_per_s']:,.1f}"}, refresh=False
+                    )
+                    if validate:
+                        log.validation(step + 1, self._validate(step + 1))
+                        done = done or self._out_of_patience()
+                    self._save_checkpoint(step + 1, done=done)
+                    if done:
+                        break
+                    meter.restart(drawn.waited_s)
+            log.end(len(self.history["loss"]))
+        if self._is_compiled(objective):
+            del objective
+            torch.compiler.reset()  # frees the memory of CUDA graphs
+
+    def _save_checkpoint(self, step: int, *, done: bool) -> None:
+        started = time.monotonic()
+        if self._save and (done or (step % _SAVE_EVERY == 0 and started >= self._save_after)):
+            checkpoints.save(self._run, self._state, self.history, done=done)
+            ended = time.monotonic()
+            self._save_after = ended + (ended - started) / _SAVE_SHARE
+
+    def _validate(self, step: int) -> dict[str, float]:
         """Measure the averaged weights, or else the model, and keep the weights if they are the best so far."""
         assert self._task.validate is not None
         trained = {name: value.clone() for name, value in self._model.state_dict().items()}
         self._model.load_state_dict(self._state.weights())
         self._model.eval()
         with torch.no_grad():
-            measured = {"step": float(step), **self._task.validate()}
+            measured = {name: float(value) for name, value in self._task.validate().items()}
         self._model.load_state_dict(trained)
         self._model.train()
-        for name, value in measured.items():
-            self._state.validation.setdefault(name, []).append(float(value))
+        for name, value in {"step": float(step), **measured}.items():
+            self._state.validation.setdefault(name, []).append(value)
         losses = self._state.validation["loss"]
         if self._settings.patience is not None and losses[-1] == min(losses):
             self._state.best = {name: value.clone() for name, value in self._state.weights().items()}
+        return measured
 
     def _out_of_patience(self) -> bool:
         losses = self._state.validation.get("loss", [])
         patience = self._settings.patience
         return patience is not None and bool(losses) and len(losses) - 1 - losses.index(min(losses)) >= patience
 
-    def _objective(self) -> nn.Module:
-        objective: nn.Module = _Objective(self._model, self._task.compute)
-        return objective if self._group.size == 1 else DistributedDataParallel(objective)
+    def _prepare(self, batch: Drawn) -> tuple[nn.Module, Meter]:
+        """The objective, compiled if the run is to be, for this process or all; and the meter of the throughput."""
+        objective: nn.Module = Objective(self._model, self._task.compute)
+        self._eager, self._batch = objective, batch
+        gpu = self._device.type == "cuda"
+        peak = peak_flops(torch.cuda.get_device_name(self._device)) if gpu else None
+        flops = None if peak is None else count_flops(objective, batch, self._device) * self._settings.accumulate
+        if self._run.compile == "always" or (self._run.compile == "auto" and gpu):
+            # Accumulated gradients would lie in memory that the next graph writes to; so would those of other processes.
+            graphs = gpu and self._parts == 1
+            objective = compiled(objective, batch, self._device, graphs=graphs, name=self._run.name)
+        meter = Meter(self._settings.batch * self._task.clips, flops, peak)
+        return (objective if self._group.size == 1 else DistributedDataParallel(objective)), meter
+
+    @staticmethod
+    def _is_compiled(objective: nn.Module) -> bool:
+        module = objective.module if isinstance(objective, DistributedDataParallel) else objective
+        return not isinstance(module, Objective)
+
+    def _description(self, first: int, *, compiled: bool) -> dict[str, object]:
+        gpu = self._device.type == "cuda"
+        return {
+            "run": self._run.name,
+            "fingerprint": self._run.fingerprint,
+            "step": first,
+            "steps": self._settings.steps,
+            "device": torch.cuda.get_device_name(self._device) if gpu else f"CPU {platform.machine()}",
+            "processes": self._group.size,
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "compiled": compiled,
+        }
+
+    def _guarded(self, call: Callable[[], Result]) -> Result:
+        """The result of `call`.
+
+        Raises:
+            WorkError: it does not fit into the GPU's memory; the message names the batch that does.
+        """
+        with contextlib.suppress(torch.OutOfMemoryError):  # whose traceback holds the memory
+            return call()
+        raise WorkError(self._out_of_memory())
+
+    def _out_of_memory(self) -> str:
+        where = f"{self._run.name}: out of GPU memory"
+        if self._batch is None:
+            return f"{where}: set `accumulate` of its optimiser in params.yaml to {2 * self._settings.accumulate}"
+        torch.compiler.reset()
+        items = batch_items(self._batch)
+        fit = largest_fit(self._eager, self._batch, self._device, moments=not self._optimiser.state)
+        if not fit:
+            return f"{where} with a batch of {items}, and of 1: choose a smaller model in params.yaml"
+        parts = self._settings.accumulate * parts_that_fit(items, fit)
+        return (
+            f"{where} with a batch of {items}, {fit} fit: set `accumulate` of its optimiser in params.yaml to {parts}, so that "
+            f"the gradients of {parts} parts are computed one after the other"
+        )
 
     def _step(self, step: int, objective: nn.Module, batches: Iterator[Drawn]) -> dict[str, Tensor]:
         """Update the weights once; returns the step's values, still on the device."""
@@ -198,17 +279,15 @@ class _Training(Generic[Drawn]):
         sums: dict[str, Tensor] = {}
         accumulated = self._settings.accumulate
         for number in range(accumulated):
-            batch = next(batches)
+            self._batch = next(batches)
             torch.manual_seed(_seed(self._run.seed, step, self._part(number)))  # of dropout and drop path
-            last = number + 1 == accumulated
-            with (
-                contextlib.nullcontext() if last else _without_sync(objective),
-                torch.autocast(self._device.type, torch.bfloat16, enabled=self._device.type == "cuda"),
-            ):
-                measured = objective(batch)
+            torch.compiler.cudagraph_mark_step_begin()
+            with contextlib.nullcontext() if number + 1 == accumulated else _without_sync(objective):
+                with mixed_precision(self._device):
+                    measured: Measured = objective(self._batch)
                 (measured["loss"] / accumulated).backward()
             for name, value in measured.items():
-                share = value.detach().float() / accumulated
+                share = value.detach().float() / accumulated  # a copy: CUDA graphs write to `value` again
                 sums[name] = sums[name] + share if name in sums else share
         nn.utils.clip_grad_norm_(self._model.parameters(), self._settings.clip_norm)
         self._optimiser.step()
@@ -219,33 +298,17 @@ class _Training(Generic[Drawn]):
     def _part(self, number: int) -> int:
         return self._group.rank * self._settings.accumulate + number
 
-    @contextlib.contextmanager
-    def _batches(self, first: int) -> Iterator[Iterator[Drawn]]:
-        """This process's batches from step `first` on, drawn ahead in a thread."""
-        accumulated = self._settings.accumulate
-        wanted = ((step, number) for step in range(first, self._settings.steps) for number in range(accumulated))
-        pool = ThreadPoolExecutor(1)
-
-        def drawn() -> Iterator[Drawn]:
-            ahead: deque[Future[Drawn]] = deque()
-            for step, number in wanted:
-                ahead.append(pool.submit(self._draw, step, number))
-                if len(ahead) > _AHEAD:
-                    yield ahead.popleft().result()
-            while ahead:
-                yield ahead.popleft().result()
-
-        try:
-            yield drawn()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-    def _draw(self, step: int, number: int) -> Drawn:
+    def _draw(self, step: int, part: int) -> Drawn:
         generator = Generator().manual_seed(_seed(self._run.seed, step))
-        return self._task.draw(Draw(step, generator, self._part(number), self._parts))
+        return self._task.draw(Draw(step, generator, part, self._parts))
 
-    def _read(self, steps: int) -> None:
-        """Move the unread values to the history; `steps` are done.
+    def _rate(self) -> float:
+        """The learning rate, without layer decay."""
+        rate: float = max(group["lr"] for group in self._optimiser.param_groups)
+        return rate
+
+    def _read(self, steps: int) -> dict[str, float]:
+        """Move the unread values to the history; `steps` are done. Returns their means.
 
         Raises:
             WorkError: a loss is infinite or NaN.
@@ -254,19 +317,24 @@ class _Training(Generic[Drawn]):
         table = distributed.mean(
             torch.stack([torch.stack([values[name] for name in names]) for values in self._unread])
         )
-        for column, name in zip(table.T.tolist(), names, strict=True):
+        columns = dict(zip(names, table.T.tolist(), strict=True))
+        for name, column in columns.items():
             self.history.setdefault(name, []).extend(column)
         first, self._unread = steps - len(self._unread), []
         for step in range(first, steps):
             if not math.isfinite(self.history["loss"][step]):
                 self._stop_at(step)
+        return {name: sum(column) / len(column) for name, column in columns.items()}
 
     def _stop_at(self, step: int) -> None:
-        parts = range(self._settings.accumulate)
-        clips = [name for part in parts for name in self._task.names(self._draw(step, part))]
         where = ""
-        if self._save and clips:
-            path = self._run.path.with_name(f"not_finite_{self._group.rank}.json")
+        clips = (
+            [name for part in range(self._parts) for name in self._task.names(self._draw(step, part))]
+            if self._save
+            else []
+        )
+        if clips:
+            path = self._run.path.with_name("not_finite.json")
             write_json(path, {"step": step, "clips": clips})
             where = f"; {path} has its clips"
         raise WorkError(
@@ -291,24 +359,3 @@ def _seed(*numbers: int) -> int:
     """A seed of 63 bits from whole numbers."""
     digest = hashlib.sha256(repr(numbers).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
-
-
-def _write_curves(name: str, history: History) -> None:
-    """Write plots/<name>.tsv, one row per step, and log through DVCLive where it is installed."""
-    _write_table(name, {"step": list(range(1, len(history["loss"]) + 1)), **history})
-    with contextlib.suppress(ImportError):
-        from dvclive.live import Live
-
-        with Live(f"dvclive/{name}", dvcyaml=None, save_dvc_exp=False, monitor_system=False) as live:
-            for step, values in enumerate(zip(*history.values(), strict=True), 1):
-                live.step = step
-                for column, value in zip(history, values, strict=True):
-                    live.log_metric(column, value)
-
-
-def _write_table(name: str, columns: Mapping[str, Sequence[float]]) -> None:
-    """Write plots/<name>.tsv."""
-    rows = ["\t".join(columns)]
-    for step, *values in zip(*columns.values(), strict=True):
-        rows.append("\t".join((f"{step:.0f}", *(f"{value:.6f}" for value in values))))
-    write_bytes(PLOTS / f"{name}.tsv", ("\n".join(rows) + "\n").encode())

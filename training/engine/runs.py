@@ -11,22 +11,22 @@ VERSIONS = {"pretrain": 2, "stage1": 2, "stage2": 2, "stage3": 2}
 def pretrain_run(settings: TrainingParams) -> Run:
     """The autoencoder of stages 1 and 3."""
     digest = fingerprint(VERSIONS["pretrain"], settings.pretrain, settings.loader.shuffle, data_fingerprint())
-    return Run("pretrain", digest, settings.pretrain.seed)
+    return Run("pretrain", digest, settings.pretrain.seed, settings.train.compile)
 
 
 def stage1_run(settings: TrainingParams) -> Run:
     """The autoencoder fine-tuned for reconstruction."""
     digest = fingerprint(VERSIONS["stage1"], pretrain_run(settings).fingerprint, settings.stage1)
-    return Run("stage1", digest, settings.stage1.seed)
+    return Run("stage1", digest, settings.stage1.seed, settings.train.compile)
 
 
 def stage2_run(settings: TrainingParams, network: str) -> Run:
     """A network of stage 2: `autoencoder`, or the classifier `unmasked` or `masked`."""
     digest = fingerprint(VERSIONS["stage2"], settings.stage2, settings.loader.shuffle, data_fingerprint())
-    return Run(f"stage2/{network}", digest, settings.stage2.seed)
+    return Run(f"stage2/{network}", digest, settings.stage2.seed, settings.train.compile)
 
 
 def stage3_run(settings: TrainingParams, method: str) -> Run:
     """The few-shot learner of a method."""
     digest = fingerprint(VERSIONS["stage3"], pretrain_run(settings).fingerprint, settings.stage3)
-    return Run(f"stage3/{method}", digest, settings.stage3.seed)
+    return Run(f"stage3/{method}", digest, settings.stage3.seed, settings.train.compile)

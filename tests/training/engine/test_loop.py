@@ -118,11 +118,11 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_its_clips_are_saved(here, v
         names=lambda step: [f"clip{step}"],
     )
     message = (
-        f"the loss is -?{value} at step 3: lower the learning rate; checkpoints/run/not_finite_0.json has its clips"
+        f"the loss is -?{value} at step 3: lower the learning rate; checkpoints/run/not_finite.json has its clips"
     )
     with pytest.raises(WorkError, match=message):
         train(Run("run", "f", 0), model, settings(30), task)
-    assert toy.read_json(here / "checkpoints/run/not_finite_0.json") == {"step": 3, "clips": ["clip3"]}
+    assert toy.read_json(here / "checkpoints/run/not_finite.json") == {"step": 3, "clips": ["clip3"]}
     assert not (here / "checkpoints/run/model.pt").exists()
 
 
