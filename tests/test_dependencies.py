@@ -60,8 +60,9 @@ def test_indirect_dependency_is_required_by_its_user(name, user):
     assert name in names(requires(user))
 
 
-def test_common_imports_pyyaml_alone():
-    assert set(imported("common")) == {"pyyaml"}
+def test_common_imports_pyyaml_and_for_pages_jinja2():
+    assert set(imported("common")) == {"pyyaml", "jinja2"}
+    assert imported("common")["jinja2"] == REPO / "common/pages/__init__.py"
 
 
 def test_pipeline_imports_no_torch_and_training_no_pyav():

@@ -116,3 +116,9 @@ def test_bytecode_does_not_change_a_dependency():
     path = "pipeline/video/__pycache__/decode.cpython-311.pyc"
     result = subprocess.run([dvc, "check-ignore", path], cwd=REPO, capture_output=True, text=True)
     assert result.stdout.strip() == path
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_stage_imports_what_dvcignore_leaves_out_of_common(stage):
+    assert "/common/pages/\n" in (REPO / ".dvcignore").read_text()
+    assert not [file for file in closure(module_of(stage).with_suffix(".py")) if "pages" in file.parts]

@@ -8,22 +8,17 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from common.files import write_bytes
-from common.params import PARAMS
-from common.redact import redact, redact_params
+from common.pages import Bar, BarChart, make_environment, shown_params
 from pipeline import params
 from pipeline.records import manifests
 from pipeline.records.rows import SPLITS, ClassRow, ShardRow, SplitRow
 from pipeline.tools import funnel
 from pipeline.tools.funnel import Tables
-from pipeline.tools.report.figures import Bar, BarChart, histogram, most_common
+from pipeline.tools.report.figures import histogram, most_common
 from pipeline.tools.report.sheets import sheets
 
 OUT = Path("reports/dataset.html")
-_HERE = Path(__file__).parent
 _PACKAGES = ("av", "opencv-python-headless", "numpy", "pyarrow", "imageio-ffmpeg", "dvc", "yt-dlp")
 _LENGTH_EDGES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9.95)  # seconds
 _LARGEST = 20  # classes in the chart of a split
@@ -53,10 +48,8 @@ def main() -> None:
     tables = funnel.read()
     shards = manifests.read(ShardRow)
     classes = _class_entries(shards, settings.resize.size)
-    template = make_environment().get_template("dataset.html.jinja")
+    template = make_environment(Path(__file__).parent).get_template("dataset.html.jinja")
     page = template.render(
-        style=(_HERE / "style.css").read_text(encoding="utf-8"),
-        script=(_HERE / "script.js").read_text(encoding="utf-8"),
         settings=settings,
         clips=len(shards),
         classes=classes,
@@ -69,31 +62,11 @@ def main() -> None:
         largest=_largest_classes(classes),
         measures=_measures(tables, {row.clip_id for row in shards}, settings.resample.fps),
         versions=[("Python", platform.python_version()), *((name, version(name)) for name in _PACKAGES)],
-        params_yaml=_shown_params(PARAMS.read_text(encoding="utf-8")),
+        params_yaml=shown_params(),
     )
     data = page.encode()
     write_bytes(OUT, data)
     print(f"{OUT}: {len(data) / 1e6:.1f} MB, {len(classes):,} classes, {len(shards):,} clips")
-
-
-def _shown_params(text: str) -> str:
-    """The text of params.yaml without credentials; without its comments if a param had to be changed."""
-    values = yaml.safe_load(text)
-    shown = redact_params(values)
-    return redact(text) if shown == values else yaml.safe_dump(shown, sort_keys=False, allow_unicode=True)
-
-
-def make_environment() -> Environment:
-    """The page's templates; everything that they insert is escaped, except style and script."""
-    environment = Environment(
-        loader=FileSystemLoader(_HERE / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["thousands"] = lambda number: f"{number:,}"
-    return environment
 
 
 def _class_entries(shards: Sequence[ShardRow], size: int) -> list[ClassEntry]:

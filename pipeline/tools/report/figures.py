@@ -1,26 +1,10 @@
-"""The data of the page's bar charts; macros.html.jinja draws them as SVG, which needs no script."""
+"""Counts as bars; macros.html.jinja of common.pages draws them."""
 
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True)
-class Bar:
-    """One line of a chart."""
-
-    label: str
-    value: int
-
-
-@dataclass(frozen=True)
-class BarChart:
-    """Horizontal bars under a title, in the colour of a split."""
-
-    title: str
-    bars: Sequence[Bar]
-    colour: str = "train"
+from common.pages import Bar
 
 
 def histogram(values: Iterable[float], edges: Sequence[float], unit: str) -> list[Bar]:

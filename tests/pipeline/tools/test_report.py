@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.pages import Bar, BarChart, make_environment
 from pipeline.records.rows import ShardRow
 from pipeline.tools import report
-from pipeline.tools.report.figures import Bar, BarChart, histogram, most_common
+from pipeline.tools.report.figures import histogram, most_common
 from pipeline.tools.report.sheets import sheets
 from pipeline.video import filmstrip
 from tests.conftest import Project, make_project
@@ -167,13 +168,13 @@ def test_most_common_sums_up_the_rest():
 
 def draw(chart: BarChart) -> str:
     """The chart as the page has it."""
-    return str(report.make_environment().get_template("macros.html.jinja").module.bar_chart(chart))
+    return str(make_environment(Path(report.__file__).parent).get_template("macros.html.jinja").module.bar_chart(chart))
 
 
 def test_bars_are_proportional_and_labels_escaped():
     svg = draw(BarChart("x", [Bar("a & b", 1234), Bar("c", 617)]))
     assert "<title>a &amp; b: 1,234</title>" in svg
-    assert [float(width) for width in re.findall(r'width="([\d.]+)"', svg)] == [310, 155]
+    assert [float(width) for width in re.findall(r'width="([\d.]+)"', svg)] == [242, 121]
 
 
 def test_empty_chart_has_a_note():
