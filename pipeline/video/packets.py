@@ -37,6 +37,8 @@ _ONE_FRAME_PER_PACKET = frozenset(
 )
 
 
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"  # FFmpeg's name of the container format
+
 # A header may claim any frame rate and length. These bounds are above real files: 3 million frames are a day at 30 frames
 # per second, and take 0.5 GB of memory.
 _MAX_PACKETS, _MAX_PACKETS_PER_S, _SPARE_PACKETS = 3_000_000, 1000, 100_000
@@ -110,6 +112,7 @@ def read_packets(
     packets: list[PacketInfo] = []
     first_frame: VideoFrame | None = None
     broken_off: BrokenOffError | None = None
+    incomplete = False  # the last packet is
     limit = _MAX_PACKETS
     if until_s is not None:
         limit = min(limit, round(_SPARE_PACKETS + until_s * _MAX_PACKETS_PER_S))
@@ -120,6 +123,7 @@ def read_packets(
             if packet.size == 0:
                 continue
             hidden = packet.is_discard or (codec == "vp8" and not _vp8_shows_frame(packet))
+            incomplete = packet.is_corrupt
             packets.append(PacketInfo(packet.pts, packet.dts, packet.duration or 0, packet.is_keyframe, hidden))
             if last_dts is not None and packet.dts is not None and packet.dts > last_dts:
                 break
@@ -127,6 +131,11 @@ def read_packets(
                 if packet.dts is None:  # such a stream is timed by decoding
                     break
                 raise ClipError(Failure.TOO_LARGE, f"more than {limit:,} frames{_window_text(until_s)}")
+        else:
+            if _is_cut_short(container, stream):
+                if incomplete:
+                    packets.pop()
+                raise BrokenOffError(_seconds(packets, time_base), "its index names frames beyond its end")
     except BrokenOffError as error:
         broken_off = error
     found = StreamPackets(
@@ -140,6 +149,20 @@ def read_packets(
         broken_off=broken_off,
     )
     return found, first_frame
+
+
+def _seconds(packets: Sequence[PacketInfo], time_base: Fraction) -> float:
+    """Seconds from the first packet to the end of the last one, in decoding order."""
+    times = [(packet.dts, packet.duration) for packet in packets if packet.dts is not None]
+    return float((sum(times[-1]) - times[0][0]) * time_base) if times else 0.0
+
+
+def _is_cut_short(container: InputContainer, stream: VideoStream) -> bool:
+    """Whether the index of an mp4 or mov file has frames that lie beyond the end of the file, where FFmpeg just stops."""
+    if container.format.name != _MP4 or len(stream.index_entries) == 0:
+        return False
+    last = stream.index_entries[-1]
+    return last.pos + last.size > container.size
 
 
 def _window_text(until_s: Fraction | None) -> str:

@@ -40,6 +40,37 @@ def test_a_window_after_which_the_file_breaks_off_is_cut(here):
         process_clip(path, start_s=10.0, end_s=20.0)
 
 
+@pytest.mark.parametrize(
+    ("flags", "sound"),
+    [
+        pytest.param("faststart", ["-f", "lavfi", "-i", "anoisesrc=d=8", "-c:a", "aac", "-b:a", "256k"], id="sound"),
+        pytest.param("frag_keyframe+empty_moov", [], id="fragments"),
+    ],
+)
+def test_an_mp4_that_is_cut_short_within_the_clip_fails_with_the_second(here, flags, sound):
+    """With sound, most cuts are within a packet of sound, after a whole frame."""
+    picture = ["-f", "lavfi", "-i", "testsrc2=size=64x64:rate=30:duration=8"]
+    run_ffmpeg(*picture, *sound, "-c:v", "libx264", "-g", 250, "-movflags", flags, here / "a.mp4")
+    assert process_clip(here / "a.mp4").resize.valid_frames == 80
+    data = (here / "a.mp4").read_bytes()
+    for kept in (0.2, 0.4, 0.6, 0.8):
+        (here / "cut.mp4").write_bytes(data[: int(len(data) * kept)])
+        with pytest.raises(ClipError, match=r"decode_error: the file breaks off at \d\.\d\d s"):
+            process_clip(here / "cut.mp4")
+
+
+def test_an_mp4_that_is_cut_short_after_the_clip_is_read(here):
+    path = write_video(here / "a.mp4", frame_times(200, 10))
+    run_ffmpeg("-i", path, "-c", "copy", "-movflags", "faststart", here / "b.mp4")
+    data = (here / "b.mp4").read_bytes()
+    (here / "b.mp4").write_bytes(data[: int(len(data) * 0.8)])
+    clip = process_clip(here / "b.mp4")
+    assert clip.counters == list(range(100))
+    assert process_clip(here / "b.mp4", start_s=2.0, end_s=6.0).counters == list(range(20, 60))
+    with pytest.raises(ClipError, match="breaks off at"):
+        process_clip(here / "b.mp4", start_s=12.0, end_s=20.0)
+
+
 class InterruptedContainer:
     """Demuxes one packet a call, and reports in between that there is no packet yet."""
 
