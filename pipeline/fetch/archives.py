@@ -138,8 +138,8 @@ class TarArchive:
                     elif member.issparse():  # a few bytes could stand for a file of any size
                         rejected[member.name] = f"{member.name} is a sparse file of {member.size:,} bytes"
                     else:
-                        self._hosts.disk.reserve(member.size, member.name)
-                        _write(content, target)
+                        with self._hosts.disk.reserved(member.size, member.name):
+                            _write(content, target)
                         written.append(target)
                 names.append(member.name.encode(errors="replace").decode())
             complete = True
@@ -238,8 +238,12 @@ def extract_zip_member(archive: zipfile.ZipFile, name: str, target: Path, disk: 
             f"{name} unpacks from {info.compress_size:,} to {info.file_size:,} bytes: "
             f"the limit for a video is {RATIO_LIMIT} times its packed size",
         )
-    disk.reserve(info.file_size, name)
-    with open_member(archive, info) as content, replacing(target) as temporary, temporary.open("wb") as out:
+    with (
+        disk.reserved(info.file_size, name),
+        open_member(archive, info) as content,
+        replacing(target) as temporary,
+        temporary.open("wb") as out,
+    ):
         shutil.copyfileobj(content, out, _BLOCK)
 
 

@@ -1,6 +1,8 @@
 """Disk budget of the downloaded files, `download.disk_gb`."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from common.errors import WorkError
@@ -41,6 +43,22 @@ class Disk:
             WorkError: they exceed what is left of the budget.
         """
         self._count(size, name, keep=True)
+
+    @contextmanager
+    def reserved(self, size: int, name: str) -> Iterator[None]:
+        """As `reserve`, for a file that the block writes; if the block raises, and so leaves no file, returns the bytes.
+
+        Raises:
+            WorkError: they exceed what is left of the budget.
+        """
+        self.reserve(size, name)
+        try:
+            yield
+        except BaseException:
+            if self._used is not None:
+                with self._lock:
+                    self._used -= size
+            raise
 
     def delete(self, path: Path) -> None:
         """Delete a file, if it exists, and return its bytes to the budget."""

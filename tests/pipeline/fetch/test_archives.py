@@ -500,3 +500,23 @@ def test_zip_member_with_a_false_size_is_truncated_and_leaves_nothing(here):
     with zipfile.ZipFile(here / "a.zip") as archive, pytest.raises(ClipError, match="truncated"):
         extract_zip_member(archive, "bomb.mp4", here / "out.mp4", Disk(here, None))
     assert list(here.iterdir()) == [here / "a.zip"]
+
+
+def test_damaged_zip_member_returns_its_bytes_to_the_disk_budget(here):
+    with zipfile.ZipFile(here / "a.zip", "w") as archive:
+        archive.writestr("a.mp4", bytes(600_000))
+        archive.writestr("b.mp4", bytes(600_000))
+    (here / "a.zip").write_bytes((here / "a.zip").read_bytes().replace(bytes(600_000), bytes(599_999) + b"1", 1))
+    disk = Disk(here / "clips", 0.001)
+    with zipfile.ZipFile(here / "a.zip") as archive:
+        with pytest.raises(ClipError, match="truncated"):
+            extract_zip_member(archive, "a.mp4", here / "clips/a.mp4", disk)
+        extract_zip_member(archive, "b.mp4", here / "clips/b.mp4", disk)
+
+
+def test_incomplete_tar_member_returns_its_bytes_to_the_disk_budget(host, raw):
+    host.files[PATH] = tar(("a.mp4", 600_000))[:300_000]
+    disk = Disk(raw, 0.0011)  # the spool file of 0.3 MB and one clip of 0.6 MB
+    with pytest.raises(ClipError, match="truncated"):
+        archive(host.url, raw, disk=disk).extract(every_member(raw))
+    disk.reserve(600_000, "b.mp4")
