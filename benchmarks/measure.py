@@ -40,11 +40,25 @@ class UnsupportedError(Exception):
     """A method cannot process this input."""
 
 
-def side_by_side(methods: Mapping[str, Callable[[], object]], *, rounds: int, label: str = "") -> dict[str, float]:
-    """Median processor time, in seconds, of each method over `rounds` rounds, each round in a new random order.
+def processor_seconds() -> float:
+    """Processor time of this process and its children so far, user and system.
 
-    Processor time is that of this process and its children, user and system: unlike wall time, it does not count other
-    processes of a shared machine. A first round, not counted, warms the caches; methods that raise `UnsupportedError`
+    Unlike wall time, it does not count other processes of a shared machine.
+    """
+    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
+
+
+def side_by_side(
+    methods: Mapping[str, Callable[[], object]],
+    *,
+    rounds: int,
+    label: str = "",
+    clock: Callable[[], float] = processor_seconds,
+) -> dict[str, float]:
+    """Median time, in seconds by `clock`, of each method over `rounds` rounds, each round in a new random order.
+
+    A first round, not counted, warms the caches; methods that raise `UnsupportedError`
     are left out.
     """
     order = random.Random(0)
@@ -52,21 +66,16 @@ def side_by_side(methods: Mapping[str, Callable[[], object]], *, rounds: int, la
     with tqdm(total=(rounds + 1) * len(methods), desc=label, leave=False, disable=None) as bar:
         for number in range(rounds + 1):
             for name in order.sample(list(seconds), len(seconds)):
-                start = _processor_seconds()
+                start = clock()
                 try:
                     methods[name]()
                 except UnsupportedError:
                     del seconds[name]
                     continue
                 if number > 0:
-                    seconds[name].append(_processor_seconds() - start)
+                    seconds[name].append(clock() - start)
                 bar.update()
     return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def _processor_seconds() -> float:
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 
 def pin_to_one_core() -> None:

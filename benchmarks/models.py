@@ -1,7 +1,7 @@
 """A pre-training step of ours against `transformers`' VideoMAE: the same shapes, tokens, loss and optimiser.
 
-A step is forward, backward and AdamW on a batch that is in memory. On the CPU: float32, processor time on one core. On a GPU,
-where there is one: wall time, synchronised, float32 and bfloat16, eager and compiled.
+A step is forward, backward and AdamW on a batch that is on the device. On the CPU: float32, processor time on one core. On a
+GPU, where there is one: bfloat16, wall time, synchronised; ours eager, compiled, and with CUDA graphs.
 """
 
 import argparse
@@ -10,25 +10,29 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor, nn
 
 from benchmarks.measure import (
     Target,
+    UnsupportedError,
     describe_machine,
     markdown_table,
     pin_to_one_core,
     print_targets,
     side_by_side,
 )
+from training.engine.objective import Objective, compiled, mixed_precision
 from training.models import create_model
 from training.models.masking import Masking
+from training.models.tubelets import TokenSplit
 
-_STEPS = 2  # per timing
-Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Loss = Callable[[nn.Module, Tensor, TokenSplit], Tensor]
 
 
 @dataclass(frozen=True)
@@ -64,14 +68,20 @@ def our_model(case: Case) -> nn.Module:
     return create_model(case.preset, **case.config)
 
 
-def our_loss(model: nn.Module, video: Tensor, mask: Tensor) -> Tensor:
-    """Its loss; video (B, 3, T, H, W), mask (B, N)."""
-    loss: Tensor = model(video, mask).loss
+def our_loss(model: nn.Module, video: Tensor, split: TokenSplit) -> Tensor:
+    """Its loss; video (B, 3, T, H, W)."""
+    loss: Tensor = model(video, split).loss
     return loss
 
 
-def transformers_model(case: Case, attention: str) -> nn.Module:
-    """The same model by `transformers`; `attention` is its implementation, eager or sdpa."""
+def transformers_model(attention: str, case: Case) -> nn.Module:
+    """The same model by `transformers`; `attention` is its implementation, eager or sdpa.
+
+    Raises:
+        UnsupportedError: it is not installed.
+    """
+    if not find_spec("transformers"):
+        raise UnsupportedError
     from transformers import VideoMAEConfig, VideoMAEForPreTraining
 
     config = case.config
@@ -95,44 +105,96 @@ def transformers_model(case: Case, attention: str) -> nn.Module:
     return model
 
 
-def transformers_loss(model: nn.Module, video: Tensor, mask: Tensor) -> Tensor:
-    """Its loss; video (B, 3, T, H, W), mask (B, N)."""
-    loss: Tensor = model(video.transpose(1, 2), bool_masked_pos=mask).loss
+def transformers_loss(model: nn.Module, video: Tensor, split: TokenSplit) -> Tensor:
+    """Its loss; video (B, 3, T, H, W)."""
+    loss: Tensor = model(video.transpose(1, 2), bool_masked_pos=split.mask).loss
     return loss
 
 
-METHODS: dict[str, tuple[Callable[[Case], nn.Module], Loss]] = {
-    "ours": (our_model, our_loss),
-    "transformers, eager": (lambda case: transformers_model(case, "eager"), transformers_loss),
-    "transformers, sdpa": (lambda case: transformers_model(case, "sdpa"), transformers_loss),
+class Method(NamedTuple):
+    """A way to compute a step.
+
+    Attributes:
+        create: the model.
+        compute_loss: its loss.
+        compile: by torch.compile.
+        graphs: also record CUDA graphs.
+    """
+
+    create: Callable[[Case], nn.Module]
+    compute_loss: Loss
+    compile: bool = False
+    graphs: bool = False
+
+
+OURS, EAGER, SDPA = "ours", "transformers, eager", "transformers, sdpa"
+METHODS = {
+    OURS: Method(our_model, our_loss),
+    EAGER: Method(partial(transformers_model, "eager"), transformers_loss),
+    SDPA: Method(partial(transformers_model, "sdpa"), transformers_loss),
+}
+GPU_METHODS = METHODS | {
+    "ours, compiled": Method(our_model, our_loss, compile=True),
+    "ours, CUDA graphs": Method(our_model, our_loss, compile=True, graphs=True),
 }
 
 
-def training_steps(
-    model: nn.Module, compute_loss: Loss, case: Case, device: str, *, bfloat16: bool = False
-) -> Callable[[], None]:
-    """A function that makes `_STEPS` training steps on a random batch; masks are made on the host, as in training."""
-    model.to(device).train()
+def training_steps(method: Method, case: Case, device: torch.device, steps: int) -> Callable[[], None]:
+    """A function that makes training steps on a random batch, in the engine's precision for the device.
+
+    Raises:
+        UnsupportedError: `transformers` is not installed.
+    """
+    model = method.create(case).to(device).train()
     grid = create_model(case.preset, **case.config).config.grid
     generator = Generator().manual_seed(0)
     size = (case.batch, 3, grid.num_frames, grid.image_size, grid.image_size)
-    video = torch.randn(size, generator=generator).to(device)
     mask = Masking("tube", case.ratio)(case.batch, grid, generator)
-    if compute_loss is transformers_loss:
-        mask = mask.to(device)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=device == "cuda")
+    split = TokenSplit.of(mask, case.batch, grid).to(device)
+    batch = torch.randn(size, generator=generator).to(device), split
+    objective: nn.Module = Objective(model, lambda batch: {"loss": method.compute_loss(model, *batch)})
+    if method.compile:
+        objective = compiled(objective, batch, device, graphs=method.graphs, name=case.preset)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def run() -> None:
-        for _ in range(_STEPS):
-            with torch.autocast(device, torch.bfloat16, enabled=bfloat16):
-                loss = compute_loss(model, video, mask)
+        for _ in range(steps):
+            torch.compiler.cudagraph_mark_step_begin()
+            with mixed_precision(device):
+                loss = objective(batch)["loss"]
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-        if device == "cuda":
+        if device.type == "cuda":
             torch.cuda.synchronize()
 
     return run
+
+
+class Step(NamedTuple):
+    """Seconds of a step, and the GPU memory that it takes at its peak, in bytes."""
+
+    seconds: float
+    memory: int
+
+
+def gpu_steps(
+    case: Case, methods: Mapping[str, Method], device: torch.device, *, steps: int = 10, rounds: int = 9
+) -> dict[str, Step]:
+    """Median wall time and memory of a step by each of the methods that are installed, in turn."""
+    runs, memory = {}, {}
+    for name, method in methods.items():
+        before = torch.cuda.memory_allocated() if device.type == "cuda" else 0
+        try:
+            runs[name] = training_steps(method, case, device, steps)
+        except UnsupportedError:
+            continue
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        runs[name]()
+        memory[name] = (torch.cuda.max_memory_allocated() if device.type == "cuda" else 0) - before
+    seconds = side_by_side(runs, rounds=rounds, label=case.preset, clock=time.perf_counter)
+    return {name: Step(value / steps, memory[name]) for name, value in seconds.items()}
 
 
 def main() -> None:
@@ -143,7 +205,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.memory_of:
         label, method = arguments.memory_of
-        _steps_on_cpu(CASES[label], method)()
+        training_steps(METHODS[method], CASES[label], torch.device("cpu"), 2)()
         print(_peak_megabytes())
         return
     print(f"{describe_machine()}, torch {torch.__version__}\n")
@@ -153,23 +215,18 @@ def main() -> None:
     print_targets(targets)
 
 
-def _steps_on_cpu(case: Case, method: str) -> Callable[[], None]:
-    create, compute_loss = METHODS[method]
-    return training_steps(create(case), compute_loss, case, "cpu")
-
-
 def _measure_cpu(rounds: int) -> list[Target]:
     pin_to_one_core()
     torch.set_num_threads(1)
-    rows, targets = [], []
+    rows, targets, steps = [], [], 2
     for label, case in CASES.items():
-        seconds = side_by_side({name: _steps_on_cpu(case, name) for name in METHODS}, rounds=rounds, label=label)
+        runs = {name: training_steps(method, case, torch.device("cpu"), steps) for name, method in METHODS.items()}
+        seconds = side_by_side(runs, rounds=rounds, label=label)
         for name, value in seconds.items():
-            ratio, memory = value / seconds["ours"], _memory_of(label, name)
-            rows.append([label, name, f"{value / _STEPS * 1000:.0f} ms", f"{ratio:.2f}x", f"{memory:,.0f} MB"])
+            ratio, memory = value / seconds[OURS], _memory_of(label, name)
+            rows.append([label, name, f"{value / steps * 1000:.0f} ms", f"{ratio:.2f}x", f"{memory:,.0f} MB"])
         title = f"pre-training step, {label}, float32, one core"
-        eager = seconds["transformers, eager"]
-        targets.append(Target(title, seconds["ours"], eager, "transformers eager", 1.1, faster=True))
+        targets.append(Target(title, seconds[OURS], seconds[EAGER], "transformers eager", 1.1, faster=True))
     head = ["model", "method", "step", "ratio to ours", "peak memory of its process"]
     print(markdown_table(head, rows), end="\n\n")
     return targets
@@ -179,38 +236,16 @@ def _measure_gpu(rounds: int) -> list[Target]:
     rows, targets = [], []
     for label, case in CASES.items():
         large = replace(case, batch=16 * case.batch)
-        seconds = {}
-        for name, method, bfloat16, compiled in (
-            ("ours, float32", "ours", False, False),
-            ("ours, bfloat16", "ours", True, False),
-            ("ours, bfloat16, compiled", "ours", True, True),
-            ("transformers, eager, bfloat16", "transformers, eager", True, False),
-            ("transformers, sdpa, bfloat16", "transformers, sdpa", True, False),
-        ):
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-            create, compute_loss = METHODS[method]
-            model = create(large)
-            if compiled:
-                model.compile()
-            run = training_steps(model, compute_loss, large, "cuda", bfloat16=bfloat16)
-            run()
-            times = sorted(_wall_seconds(run) for _ in range(rounds))
-            seconds[name] = times[len(times) // 2]
-            peak = torch.cuda.max_memory_allocated() / 1e6
-            rows.append([label, name, f"{seconds[name] / _STEPS * 1000:.1f} ms", f"{peak:,.0f} MB"])
-        title = f"pre-training step, {label}, {torch.cuda.get_device_name()}"
-        best = min(seconds["ours, bfloat16"], seconds["ours, bfloat16, compiled"])
-        eager = seconds["transformers, eager, bfloat16"]
-        targets.append(Target(title, best, eager, "transformers eager, bfloat16", 2.5, faster=True))
+        measured = gpu_steps(large, GPU_METHODS, torch.device("cuda"), rounds=rounds)
+        rows += [
+            [label, name, f"{step.seconds * 1000:.1f} ms", f"{step.memory / 1e6:,.0f} MB"]
+            for name, step in measured.items()
+        ]
+        best = min(step.seconds for name, step in measured.items() if name.startswith(OURS))
+        title = f"pre-training step, {label}, bfloat16, {torch.cuda.get_device_name()}"
+        targets.append(Target(title, best, measured[EAGER].seconds, "transformers eager", 2.5, faster=True))
     print(markdown_table(["model", "method", "step", "peak GPU memory"], rows), end="\n\n")
     return targets
-
-
-def _wall_seconds(run: Callable[[], None]) -> float:
-    start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
 
 
 def _memory_of(label: str, method: str) -> float:
