@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 
 from common.errors import WorkError
-from common.files import replacing, sweep
+from common.files import sweep
 from common.paths import CHECKPOINTS
 from training.clips import MANIFEST
-from training.models.pretrained import FORMAT, read_checkpoint
+from training.models.pretrained import FORMAT, read_checkpoint, write_checkpoint
 from training.params import Compile
 
 History = dict[str, list[float]]
@@ -105,13 +105,7 @@ def save(run: Run, state: TrainState, history: History, *, done: bool) -> None:
         "history": history,
         "validation": state.validation,
     }
-    with replacing(run.path) as temporary, temporary.open("wb") as file:
-        try:
-            torch.save(content, file)
-        except RuntimeError as error:
-            if isinstance(error.__context__, OSError):  # torch hides the reason, such as a full disk
-                raise OSError(error.__context__.errno, error.__context__.strerror, str(run.path)) from None
-            raise
+    write_checkpoint(content, run.path)
 
 
 def resume(run: Run, state: TrainState) -> History:

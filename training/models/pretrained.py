@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -25,6 +27,7 @@ from training.models.tubelets import Grid
 
 FORMAT = "spatiotemporal-meta/2"
 _PUBLISHED_FRAMES, _PUBLISHED_SIZE = 16, 224  # of all published weights of VideoMAE and VideoMAE V2
+_ERROR_NUMBER = re.compile(r"\(os error (\d+)\)")  # in a message of safetensors
 _SHARD_INDEX = "model.safetensors.index.json"
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -37,15 +40,22 @@ def export_pretrained(model: MAE | Classifier, path: Path | str, layout: Literal
 
     Raises:
         ValueError: `transformers`' VideoMAE has no equivalent of the model.
+        OSError: the disk is full.
     """
     if layout == "own":
         content = {"format": FORMAT, "config": asdict(model.config), "model": model.state_dict()}
-        with replacing(Path(path)) as temporary:
-            torch.save(content, temporary)
+        write_checkpoint(content, Path(path))
         return
     state = layouts.to_huggingface(model.state_dict(), model.config)
-    with replacing(Path(path) / "model.safetensors") as temporary:
-        save_file(state, temporary, metadata={"format": "pt"})
+    file = Path(path) / "model.safetensors"
+    try:
+        with replacing(file) as temporary:
+            save_file(state, temporary, metadata={"format": "pt"})
+    except SafetensorError as error:
+        number = _ERROR_NUMBER.search(str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from None
     write_json(Path(path) / "config.json", layouts.huggingface_config(model.config))
 
 
@@ -114,6 +124,8 @@ def _open(path: Path | str, sha256: str | None) -> _Checkpoint:
 
 def _load(model: nn.Module, checkpoint: _Checkpoint, source: str, *, encoder_only: bool = False) -> None:
     state, grid = dict(checkpoint.state), None
+    if isinstance(model, MAE) and not encoder_only and not any(key.startswith("decoder.") for key in state):
+        raise WorkError(f"{source} has an encoder and no decoder: a masked autoencoder needs both")
     if isinstance(model, MAE | Classifier | Encoder):
         grid = _pretrained_grid(model.config, checkpoint)
         _interpolate_learned(state, grid, (model.config.grid.time_patches, model.config.grid.side))
@@ -156,6 +168,22 @@ def load_strict(model: nn.Module, state: Mapping[str, Tensor], source: str) -> N
     if errors:
         raise WorkError(f"{source} does not fit the model: {'; '.join(errors)}")
     model.load_state_dict(state)
+
+
+def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
+    """Write tensors and plain values to `path` by `torch.save`, atomically.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
+    except (RuntimeError, OSError) as error:
+        reason = error.__context__ if isinstance(error, RuntimeError) else error  # torch hides it
+        if isinstance(reason, OSError):
+            raise OSError(reason.errno, reason.strerror, str(path)) from None
+        raise
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """Weights to and from files: complete, strict, and fitted to other grids."""
 
+import errno
 import hashlib
 import re
+import resource
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,9 @@ from training.models import export_pretrained, load_pretrained
 from training.models.masking import random_mask
 from training.models.positions import interpolate_positions, sinusoid_1d
 from training.models.pretrained import FORMAT, read_checkpoint
+
+# Fields with which `transformers`' VideoMAE has an equivalent of the model
+HUGGINGFACE = {"bias": "no_key", "positions": "sincos_1d", "decoder_positions": "sincos_1d", "decoder_bias": False}
 
 
 @pytest.fixture(params=PUBLISHED)
@@ -133,6 +138,21 @@ def test_exported_model_is_loaded_the_same(tmp_path, make):
     assert torch.equal(other.eval().encode(random_video()), model.eval().encode(random_video()))
 
 
+@pytest.mark.parametrize(("layout", "file"), [("own", "a.pt"), ("huggingface", "a/model.safetensors")])
+@pytest.mark.parametrize("limit", [0, 1000, 100_000])
+def test_export_where_a_file_cannot_grow_names_the_file_and_leaves_nothing(tmp_path, layout, file, limit):
+    path, model = tmp_path / file.partition("/")[0], autoencoder(**HUGGINGFACE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            export_pretrained(model, path, layout=layout)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (caught.value.errno, caught.value.filename) == (errno.EFBIG, str(tmp_path / file))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_exported_file_has_format_config_and_weights(tmp_path):
     export_pretrained(autoencoder(), tmp_path / "model.pt")
     content = torch.load(tmp_path / "model.pt", weights_only=True)
@@ -156,13 +176,12 @@ def test_checkpoint_of_any_module_is_loaded_into_it(tmp_path):
 
 
 def test_folder_written_by_transformers_is_loaded_with_either_kind_of_weights(tmp_path):
-    config = {"bias": "no_key", "positions": "sincos_1d", "decoder_positions": "sincos_1d", "decoder_bias": False}
-    model = autoencoder(**config)
+    model = autoencoder(**HUGGINGFACE)
     export_pretrained(model, tmp_path / "folder", layout="huggingface")
-    assert same_weights(load_pretrained(autoencoder(**config), tmp_path / "folder"), model)
+    assert same_weights(load_pretrained(autoencoder(**HUGGINGFACE), tmp_path / "folder"), model)
     torch.save(load_file(tmp_path / "folder/model.safetensors"), tmp_path / "folder/pytorch_model.bin")
     (tmp_path / "folder/model.safetensors").unlink()
-    assert same_weights(load_pretrained(autoencoder(**config), tmp_path / "folder"), model)
+    assert same_weights(load_pretrained(autoencoder(**HUGGINGFACE), tmp_path / "folder"), model)
 
 
 # Positions of other grids
@@ -223,10 +242,9 @@ def test_positions_follow_the_file_not_the_models_pretrained_grid(tmp_path):
 
 def test_folder_of_transformers_says_on_which_grid_it_was_trained(tmp_path):
     """Not the published 16 frames of 224 pixels: `config.json` has 8 frames of 64."""
-    config = {"bias": "no_key", "positions": "sincos_1d", "decoder_positions": "sincos_1d", "decoder_bias": False}
-    source = autoencoder(**config).eval()
+    source = autoencoder(**HUGGINGFACE).eval()
     export_pretrained(source, tmp_path / "folder", layout="huggingface")
-    model = load_pretrained(autoencoder(**config), tmp_path / "folder").eval()
+    model = load_pretrained(autoencoder(**HUGGINGFACE), tmp_path / "folder").eval()
     assert model.config.pretrained_grid is None
     assert torch.equal(model.encode(random_video()), source.encode(random_video()))
 
@@ -316,11 +334,10 @@ def test_file_that_is_no_checkpoint_is_an_error_that_says_what_it_is(tmp_path):
     "config", ["", "{}", '{"num_frames": 8, "tubelet_size": 0, "image_size": 64, "patch_size": 8}']
 )
 def test_folder_with_a_broken_config_is_an_error(tmp_path, config):
-    shape = {"bias": "no_key", "positions": "sincos_1d", "decoder_positions": "sincos_1d", "decoder_bias": False}
-    export_pretrained(autoencoder(**shape), tmp_path / "folder", layout="huggingface")
+    export_pretrained(autoencoder(**HUGGINGFACE), tmp_path / "folder", layout="huggingface")
     (tmp_path / "folder/config.json").write_text(config)
     with pytest.raises(WorkError, match=r"config.json is not a config of transformers' VideoMAE"):
-        load_pretrained(autoencoder(**shape), tmp_path / "folder")
+        load_pretrained(autoencoder(**HUGGINGFACE), tmp_path / "folder")
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path):
