@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from common.params import Count, Fraction, Positive, Range, read
 from common.sections import SECTIONS
 
-Storage = Literal["auto", "memory", "decode"]
+Storage = Literal["auto", "memory", "decode", "stream"]
 Compile = Literal["auto", "always", "never"]
 Scale = Annotated[float, Range(0.0, 1000.0)]
 
@@ -52,7 +52,8 @@ class Loader:
     """How clips are read.
 
     Args:
-        storage: `memory` or `decode` (when they are needed); `auto` chooses by free memory.
+        storage: `memory`, `decode` (by offset, when they are needed) or `stream` (shard by shard); `auto` chooses by free
+            memory and by where the shards are.
         shuffle: clips in the shuffle buffer.
         shards: folder or fsspec URL below which the shards are read; None: the project folder.
     """

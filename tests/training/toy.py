@@ -83,22 +83,22 @@ def orbit_clips(
     ]
 
 
-def write_shards(root: Path, clips: Sequence[ToyClip], suffix: str = ".jpg") -> None:
-    """Write data/shards/<split>-000000.tar and manifests/shards.parquet below `root`."""
+def write_shards(root: Path, clips: Sequence[ToyClip], suffix: str = ".jpg", per_shard: int = 10_000) -> None:
+    """Write data/shards/<split>-<number>.tar and manifests/shards.parquet below `root`."""
     (root / "data/shards").mkdir(parents=True)
     (root / "manifests").mkdir()
     rows = []
     for split in sorted({clip.split for clip in clips}):
-        shard = f"data/shards/{split}-000000.tar"
-        with tarfile.open(root / shard, "w") as tar:
-            for clip in clips:
-                if clip.split != split:
-                    continue
-                data = encode(clip.frames, suffix)
-                entry = tarfile.TarInfo(clip.clip_id + suffix)
-                entry.size, offset = len(data), tar.offset + 512
-                tar.addfile(entry, io.BytesIO(data))
-                rows.append(_row(clip, shard, offset, data))
+        chosen = [clip for clip in clips if clip.split == split]
+        for number, first in enumerate(range(0, len(chosen), per_shard)):
+            shard = f"data/shards/{split}-{number:06d}.tar"
+            with tarfile.open(root / shard, "w") as tar:
+                for clip in chosen[first : first + per_shard]:
+                    data = encode(clip.frames, suffix)
+                    entry = tarfile.TarInfo(clip.clip_id + suffix)
+                    entry.size, offset = len(data), tar.offset + 512
+                    tar.addfile(entry, io.BytesIO(data))
+                    rows.append(_row(clip, shard, offset, data))
     pq.write_table(pa.Table.from_pylist(rows), root / "manifests/shards.parquet")
 
 
@@ -141,7 +141,7 @@ def write_params(root: Path, **changes: Any) -> None:
     params["pretrain"]["optimiser"] = optimiser(steps=4)
     params["stage1"]["optimiser"] = optimiser(steps=2)
     params["stage2"] |= {"pretrain": optimiser(steps=2), "finetune": optimiser(steps=2)}
-    params["stage3"] |= {"optimiser": optimiser(steps=3), "instances": 3}
+    params["stage3"] |= {"embedding_optimiser": optimiser(steps=3), "optimiser": optimiser(steps=3), "instances": 3}
     params["evaluate"]["episodes"] = 40
     for dotted, value in changes.items():
         *sections, key = dotted.split("__")

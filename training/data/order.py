@@ -30,11 +30,11 @@ class VisitOrder:
         for position, shard in enumerate(shards):
             self._by_shard.setdefault(shard, []).append(position)
         self._clips, self._seed, self._buffer = len(shards), seed, buffer
-        self._epoch = lru_cache(2)(self._draw_epoch)  # a batch may hold the end of one and the start of the next
+        self.epoch = lru_cache(2)(self._draw_epoch)  # a batch may hold the end of one and the start of the next
 
     def visits(self, first: int, count: int) -> Tensor:
         """Positions of the clips visited `first`, `first + 1`, ...: (count,)."""
-        epochs = (self._epoch(visit // self._clips)[visit % self._clips] for visit in range(first, first + count))
+        epochs = (self.epoch(visit // self._clips)[visit % self._clips] for visit in range(first, first + count))
         return torch.tensor(list(epochs))
 
     def shards(self, epoch: int) -> list[str]:
@@ -43,13 +43,10 @@ class VisitOrder:
         self._generator(epoch, "shards").shuffle(names)
         return names
 
-    def shuffle(self, items: Iterable[Item], epoch: int) -> Iterator[Item]:
-        """The items of an epoch's shards, in the order in which it visits them."""
-        return shuffle_buffer(items, self._buffer, self._generator(epoch, "clips"))
-
-    def _draw_epoch(self, epoch: int) -> list[int]:
+    def _draw_epoch(self, epoch: int) -> tuple[int, ...]:
+        """Positions of the clips in the order in which an epoch visits them; public as `epoch`."""
         positions = itertools.chain.from_iterable(self._by_shard[name] for name in self.shards(epoch))
-        return list(self.shuffle(positions, epoch))
+        return tuple(shuffle_buffer(positions, self._buffer, self._generator(epoch, "clips")))
 
     def _generator(self, epoch: int, purpose: str) -> random.Random:
         return random.Random(f"{self._seed}/{epoch}/{purpose}")

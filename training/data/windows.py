@@ -1,12 +1,13 @@
 """Windows of clips: frames `stride` ticks apart, from random, evenly spread or tiling starts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Generator, Tensor
 
 from training.clips import Clip, Clips, window_span
 from training.data.frames import load_frames
+from training.data.order import VisitOrder
 from training.params import Storage
 
 
@@ -22,7 +23,7 @@ class ClipWindows:
         frames: frames of a window.
         stride: ticks between them.
         device: of the windows.
-        storage: of the frames; `auto` chooses by free memory.
+        storage: of the frames; `auto` chooses by free memory and by where the shards are. Windows are the same in all.
 
     Raises:
         ValueError: a window is longer than a clip.
@@ -68,8 +69,16 @@ class ClipWindows:
         """Window `number` of `of` evenly spread ones, see `even_starts`: (B, frames, S, S, 3) uint8."""
         return self.windows(index, self.even_starts(index, number, of))
 
+    def visit(self, order: VisitOrder, visits: Iterable[int]) -> None:
+        """Announce the visits, ascending, whose windows are taken next; frames that are streamed are read by it."""
+        self._frames.visit(order, visits)
+
     def readable(self, index: Tensor, starts: Tensor) -> tuple[Tensor, Tensor]:
-        """`index` and `starts`, both (B,), with unreadable clips replaced by readable ones of the batch, from their start."""
+        """`index` and `starts`, both (B,), with each unreadable clip replaced by the next readable one.
+
+        Raises:
+            WorkError: a hundred clips in a row cannot be read.
+        """
         chosen = self._frames.readable(index)
         return chosen, torch.where(chosen == index, starts, torch.minimum(starts, self._last_starts(chosen)))
 

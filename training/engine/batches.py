@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from training.data.order import VisitOrder
@@ -48,10 +49,12 @@ class BatchSampler:
 
     def __call__(self, draw: Draw) -> Batch:
         """The share of a step's batch."""
-        clips = self._order.visits(draw.step * self._size, self._size)
+        first = draw.step * self._size
+        clips = self._order.visits(first, self._size)
         starts = self.data.random_starts(clips, draw.generator)
         mask = self._masking(self._size, self._grid, draw.generator)
         decoder_mask = self._masking.decoder_mask(self._size, self._grid, draw.generator)
+        self.data.visit(self._order, draw.share(torch.arange(first, first + self._size)).tolist())
         clips, starts = self.data.readable(draw.share(clips), draw.share(starts))
         frames = self.data.windows(clips, starts)
         decoder_split = None if decoder_mask is None else self._split(draw.share(decoder_mask))

@@ -35,11 +35,16 @@ def test_a_small_buffer_reads_shard_by_shard():
     assert shards == [name for name in order.shards(0) for _ in range(10)]
 
 
-def test_the_order_of_positions_is_that_of_items_streamed_from_the_shards():
+def test_visits_are_those_of_the_epochs_one_after_the_other():
     order = VisitOrder(SHARDS, 3, buffer=12)
-    for epoch in (0, 5):
-        streamed = (number for name in order.shards(epoch) for number in range(40) if SHARDS[number] == name)
-        assert list(order.shuffle(streamed, epoch)) == order.visits(40 * epoch, 40).tolist()
+    assert [*order.epoch(0), *order.epoch(1)] == order.visits(0, 80).tolist()
+
+
+def test_no_more_clips_than_the_buffer_has_are_read_before_they_are_visited():
+    order = VisitOrder(SHARDS, 3, buffer=12)
+    read = [position for name in order.shards(2) for position in range(40) if SHARDS[position] == name]
+    for turn, position in enumerate(order.epoch(2)):
+        assert read.index(position) - turn <= 12
 
 
 def test_a_full_buffer_shuffles_uniformly():

@@ -1,4 +1,4 @@
-"""Windows of clips in memory and decoded on demand, read back by the numbers that are drawn into their frames."""
+"""Windows of clips in every storage, read back by the numbers that are drawn into their frames."""
 
 import pytest
 import torch
@@ -8,7 +8,6 @@ from common.errors import WorkError
 from tests.training import toy
 from tests.training.toy import ToyClip, numbered_frames, read_numbers
 from training.clips import Clips
-from training.data.frames import free_memory
 from training.data.windows import ClipWindows
 
 
@@ -20,9 +19,9 @@ def clips(here):
     return Clips()
 
 
-@pytest.fixture(params=["memory", "decode"])
+@pytest.fixture(params=["memory", "decode", "stream"])
 def load(request):
-    """Windows with frames in memory, and decoded on demand."""
+    """Windows with frames in memory, decoded when they are needed, and streamed."""
 
     def windows(clips, frames=8, stride=3, rows=None):
         rows = clips.rows if rows is None else rows
@@ -149,20 +148,27 @@ def test_unreadable_clips_are_left_out_of_memory_and_counted(clips, here, capsys
     assert "2 of 5 clips cannot be read and are left out; the first: " in capsys.readouterr().out
 
 
-def test_an_unreadable_clip_of_a_batch_is_replaced_by_a_readable_one_and_counted(clips, here, capsys):
-    damage(clips, here, 3)
-    data = ClipWindows(clips, clips.rows, frames=8, stride=3, storage="decode")
+@pytest.mark.parametrize("storage", ["decode", "stream"])
+def test_an_unreadable_clip_of_a_batch_is_replaced_by_the_next_readable_one_and_counted(clips, here, capsys, storage):
+    damage(clips, here, 2, 3)
+    data = ClipWindows(clips, clips.rows, frames=8, stride=3, storage=storage)
     for _ in range(2):
-        index, starts = data.readable(torch.tensor([0, 3, 1]), torch.tensor([5, 70, 2]))
-        assert index.tolist() == [0, 0, 1]
-        assert starts_of(data.windows(index, starts), [0, 0, 1], stride=3) == [5, 70, 2]
-    assert capsys.readouterr().out.count("1 clips cannot be read and are left out") == 1
+        index, starts = data.readable(torch.tensor([0, 3, 2, 1]), torch.tensor([5, 70, 0, 2]))
+        assert index.tolist() == [0, 4, 4, 1]
+        assert starts_of(data.windows(index, starts), [0, 4, 4, 1], stride=3) == [5, 70, 0, 2]
+    assert capsys.readouterr().out.count("clips cannot be read and are left out") == 2
+
+
+def test_a_batch_of_unreadable_clips_alone_is_replaced(clips, here):
+    damage(clips, here, 4)
+    data = ClipWindows(clips, clips.rows, frames=8, stride=3, storage="decode")
+    assert data.readable(torch.tensor([4]), torch.tensor([70]))[0].tolist() == [0]
 
 
 def test_the_window_of_a_replacement_lies_within_its_valid_frames(clips, here):
-    damage(clips, here, 3)
+    damage(clips, here, 0)
     data = ClipWindows(clips, clips.rows, frames=8, stride=3, storage="decode")
-    index, starts = data.readable(torch.tensor([1, 3]), torch.tensor([5, 70]))
+    index, starts = data.readable(torch.tensor([1, 0]), torch.tensor([5, 70]))
     assert (index.tolist(), starts.tolist()) == ([1, 1], [5, 18])
 
 
@@ -183,16 +189,3 @@ def test_clips_that_cannot_be_read_in_a_row_are_an_error(here):
     data = ClipWindows(clips, clips.rows, frames=2, stride=1, storage="decode")
     with pytest.raises(WorkError, match="clips in a row cannot be read"):
         data.readable(torch.arange(130), torch.zeros(130, dtype=torch.long))
-
-
-def test_storage_is_chosen_by_free_memory(clips, monkeypatch, capsys):
-    ClipWindows(clips, clips.rows, frames=8, stride=3)
-    assert "decoded on demand" not in capsys.readouterr().out
-    monkeypatch.setattr("training.data.frames.free_memory", lambda: 10_000_000)
-    data = ClipWindows(clips, clips.rows, frames=8, stride=3)
-    assert capsys.readouterr().out == "5 clips, 0.0 GB of frames: decoded on demand\n"
-    starts_of(data.even_windows(torch.tensor([3]), 0, 1), [3], stride=3)
-
-
-def test_free_memory_is_less_than_a_terabyte_and_more_than_a_megabyte():
-    assert 1e6 < free_memory() < 1e13
