@@ -2,6 +2,7 @@
 
 from training import params
 from training.clips import Clips
+from training.engine.augmentation import Augmentation
 from training.engine.batches import BatchSampler, reconstruction_task
 from training.engine.loop import train
 from training.engine.metrics import write_metrics
@@ -25,6 +26,7 @@ def main() -> None:
         stage.optimiser.batch,
         seed=stage.seed,
         buffer=settings.loader.shuffle,
+        augmentation=Augmentation(stage.augment, "pretrain.augment"),
     )
     losses = train(pretrain_run(settings), model, stage.optimiser, reconstruction_task(model, sampler))["loss"]
     last = mean_of_last(losses, len(losses) // 20)

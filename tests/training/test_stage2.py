@@ -1,50 +1,50 @@
-"""Stage 2's classifier, loss and scores."""
+"""Stage 2's clips, classifiers and scores."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import f1_score
+from torch.nn import functional as F
 
+from common.errors import WorkError
 from tests.training import toy
 from tests.training.toy import ToyClip, numbered_frames
 from training import stage2
 from training.clips import Clips
+from training.data.augment import Mixup
 from training.data.windows import ClipWindows
+from training.engine.augmentation import Augmentation
 from training.engine.batches import BatchSampler
+from training.engine.classification import classification_task, classification_validation, classify, score
+from training.engine.labels import Labels
 from training.engine.loop import Draw
+from training.engine.probes import logistic_regression
+from training.engine.recognition import build_classifier
 from training.models import create_model
 from training.models.masking import Masking
 from training.models.preprocess import preprocess
-from training.params import Optimiser, Stage2
+from training.params import LabelledAugmentation
 
 SHAPE = {"num_frames": 4, "patch": 16, "dim": 24, "depth": 1, "heads": 2, "decoder_dim": 24, "decoder_heads": 2}
-CLASSES = 8
+NAMES = [f"label{number}" for number in range(8)]
+MASKING = Masking("random", 0.75)
+LOSSES = ("cross_entropy", "bce", "label_sets")
 
 
-@pytest.fixture
-def settings():
-    optimiser = Optimiser(steps=2, warmup=1, batch=4, lr=0.001, weight_decay=0.0, betas=(0.9, 0.95), clip_norm=1.0)
-    return Stage2(
-        model="paper_small",
-        overrides=SHAPE,
-        stride=2,
-        masking="random",
-        ratio=0.75,
-        decoder_ratio=None,
-        seed=3,
-        pretrain=optimiser,
-        finetune=optimiser,
-        label_smoothing=0.1,
-    )
+def given_labels(number):
+    """One, two or three of the eight labels."""
+    return tuple(NAMES[(number * 7 + 3 * more) % 8] for more in range(1 + number % 3))
 
 
 @pytest.fixture
 def data(here):
-    toy.write_shards(here, [ToyClip(f"n{n}", numbered_frames(n, ticks=20), n) for n in range(40)])
-    clips = Clips()
-    return ClipWindows(clips, clips.rows, frames=4, stride=2)
+    clips = [ToyClip(f"n{n}", numbered_frames(n, ticks=20), n, labels=given_labels(n)) for n in range(40)]
+    toy.write_shards(here, clips)
+    read = Clips()
+    return ClipWindows(read, read.rows, frames=4, stride=2)
 
 
 @pytest.fixture
@@ -54,70 +54,172 @@ def autoencoder():
 
 
 def test_a_classifier_starts_from_the_autoencoder_s_encoder(autoencoder):
-    model = stage2.build_classifier(autoencoder, CLASSES, seed=0)
+    model = build_classifier(autoencoder, 8, seed=0)
     trained = autoencoder.encoder.state_dict()
     assert all(torch.equal(value, trained[key]) for key, value in model.encoder.state_dict().items())
-    assert model.head.weight.shape == (CLASSES, 24)
-    assert not model.head.weight.equal(stage2.build_classifier(autoencoder, CLASSES, seed=1).head.weight)
+    assert model.head.weight.shape == (8, 24)
+    assert not model.head.weight.equal(build_classifier(autoencoder, 8, seed=1).head.weight)
 
 
 def test_training_a_classifier_leaves_the_autoencoder_as_it_is(autoencoder):
     before = {key: value.clone() for key, value in autoencoder.state_dict().items()}
-    model = stage2.build_classifier(autoencoder, CLASSES, seed=0)
+    model = build_classifier(autoencoder, 8, seed=0)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(1.0)
     assert all(torch.equal(value, before[key]) for key, value in autoencoder.state_dict().items())
 
 
-@pytest.mark.parametrize("masked", [False, True])
-def test_the_loss_is_the_smoothed_cross_entropy_of_a_random_batch(data, autoencoder, settings, masked):
-    model = stage2.build_classifier(autoencoder, CLASSES, seed=0).eval()
-    labels = torch.arange(40) % CLASSES
-    sampler = BatchSampler(data, model.config, Masking("random", 0.75), 4, seed=0, buffer=40)
-    task = stage2.classification_task(model, sampler, labels, settings, masked=masked)
-    batch = task.draw(Draw(0, torch.Generator().manual_seed(5)))
-    loss = task.compute(batch)["loss"]
-    scores = model(preprocess(batch.frames, model.config), batch.mask if masked else None).log_softmax(1)
-    expected = [-(0.9 * line[labels[clip]] + 0.1 * line.mean()) for line, clip in zip(scores, batch.clips, strict=True)]
-    torch.testing.assert_close(loss, torch.stack(expected).mean())
+def classifier_batch(data, autoencoder, loss, masked, **augmentation):
+    """A classifier, the task of training it, and a batch."""
+    labels = Labels(NAMES, loss, data.rows)
+    model = build_classifier(autoencoder, labels.outputs, seed=0).eval()
+    changes = Augmentation(
+        LabelledAugmentation(**augmentation),
+        "stage2.finetune_augment",
+        classes=labels.outputs,
+        label_smoothing=0.1,
+        multi_label=labels.multi_label,
+    )
+    targets = labels.targets(data.rows)
+    sampler = BatchSampler(data, model.config, MASKING, 4, seed=0, buffer=40, augmentation=changes, labels=targets)
+    task = classification_task(model, sampler, changes, labels, masked=masked)
+    return model, task, task.draw(Draw(0, torch.Generator().manual_seed(5)))
 
 
 @pytest.mark.parametrize("masked", [False, True])
-def test_scores_are_those_of_a_loop_over_clips(data, autoencoder, settings, masked):
-    model = stage2.build_classifier(autoencoder, CLASSES, seed=0).eval()
+def test_the_loss_is_the_smoothed_cross_entropy_of_first_labels(data, autoencoder, masked):
+    model, task, batch = classifier_batch(data, autoencoder, "cross_entropy", masked)
+    logits = model(preprocess(batch.frames, model.config), batch.mask if masked else None)
+    first = torch.tensor([NAMES.index(given_labels(clip)[0]) for clip in batch.clips.tolist()])
+    torch.testing.assert_close(task.compute(batch)["loss"], F.cross_entropy(logits, first, label_smoothing=0.1))
+
+
+def test_the_binary_loss_is_over_every_label(data, autoencoder):
+    model, task, batch = classifier_batch(data, autoencoder, "bce", masked=False)
+    logits = model(preprocess(batch.frames, model.config))
+    has = torch.tensor([[name in given_labels(clip) for name in NAMES] for clip in batch.clips.tolist()])
+    expected = F.binary_cross_entropy_with_logits(logits, torch.where(has, 0.95, 0.05))
+    torch.testing.assert_close(task.compute(batch)["loss"], expected)
+
+
+def test_clips_with_the_same_labels_in_another_order_are_of_one_set(here):
+    given = [("b", "a"), ("a",), ("a", "b"), ("c", "a")]
+    toy.write_shards(here, [ToyClip(f"n{n}", numbered_frames(n), n, labels=labels) for n, labels in enumerate(given)])
+    rows = Clips().rows
+    labels = Labels(["a", "b", "c"], "label_sets", rows)
+    assert labels.targets(rows).tolist() == [1, 0, 1, 2]
+    assert labels.outputs == 3
+    logits = torch.tensor([[0.2, 0.5, 0.3]]).log()  # {a}, {a, b}, {a, c}
+    torch.testing.assert_close(labels.scores(logits), torch.tensor([[0.2 + 0.25 + 0.15, 0.25, 0.15]]))
+    assert labels.predicted(logits).tolist() == [[True, True, False]]
+    assert labels.first(rows).tolist() == [1, 0, 0, 2]
+
+
+def test_mixed_clips_have_mixed_targets(data, autoencoder):
+    model, task, batch = classifier_batch(data, autoencoder, "cross_entropy", masked=False, mixup=1.0)
+    assert batch.draws.mix is not None
+    mixup = Mixup(8, mixup_alpha=1.0, cutmix_alpha=0.0, label_smoothing=0.1)
+    video, target = mixup.apply(preprocess(batch.frames, model.config), batch.labels, batch.draws.mix)
+    expected = -(target * model(video).log_softmax(1)).sum(1).mean()
+    torch.testing.assert_close(task.compute(batch)["loss"], expected)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("masked", [False, True])
+def test_scores_are_those_of_a_loop_over_clips(data, autoencoder, loss, masked):
+    labels = Labels(NAMES, loss, data.rows)
+    model = build_classifier(autoencoder, labels.outputs, seed=0).eval()
     torch.nn.init.normal_(model.head.weight, std=1.0)
-    labels = torch.arange(40) * 7 % CLASSES
-    generator, masking = torch.Generator().manual_seed(3), Masking("random", 0.75)
-    masks = torch.cat([masking(size, model.config.grid, generator) for size in (32, 8)])
-    first, five, guesses = [], [], []
+    generator = torch.Generator().manual_seed(3)
+    masks = torch.cat([MASKING(size, model.config.grid, generator) for size in (32, 8)])
+    first, five, any_first, guesses, truth = [], [], [], [], []
     for clip in range(40):
         video = preprocess(data.even_windows(torch.tensor([clip]), 0, 1), model.config)
         with torch.no_grad():
-            logits = model(video, masks[clip : clip + 1] if masked else None)[0]
-        better = int((logits > logits[labels[clip]]).sum())
+            scores = labels.scores(model(video, masks[clip : clip + 1] if masked else None))[0]
+        given = given_labels(clip)
+        truth.append(NAMES.index(given[0]))
+        better = int((scores > scores[truth[-1]]).sum())
         first.append(better < 1)
         five.append(better < 5)
-        guesses.append(int(logits.argmax()))
-    scores = stage2.score(model, data, labels, settings, masked=masked)
+        guesses.append(int(scores.argmax()))
+        any_first.append(NAMES[guesses[-1]] in given)
+    found = score(classify(model, data, MASKING if masked else None, seed=3), data.rows, labels)
     top1, top5 = np.mean(first), np.mean(five)
     assert 0 < top1 < top5 < 1  # a model that is right or wrong every time would test nothing
-    assert scores["top1"] == pytest.approx(top1)
-    assert scores["top5"] == pytest.approx(top5)
-    assert scores["top1_ci95"] == pytest.approx(1.96 * math.sqrt(top1 * (1 - top1) / 39))
-    assert scores["top5_ci95"] == pytest.approx(1.96 * math.sqrt(top5 * (1 - top5) / 39))
-    truth = labels.numpy()
+    assert found["top1"] == pytest.approx(top1)
+    assert found["top5"] == pytest.approx(top5)
+    assert found["top1_any"] == pytest.approx(np.mean(any_first))
+    assert found["top1_ci95"] == pytest.approx(1.96 * math.sqrt(top1 * (1 - top1) / 39))
     expected = f1_score(truth, guesses, average="macro", labels=np.unique(truth), zero_division=0)
-    assert scores["macro_f1"] == pytest.approx(expected)
+    assert found["macro_f1"] == pytest.approx(expected)
 
 
-def test_fewer_than_five_classes_make_top_5_certain(data, autoencoder, settings):
-    model = stage2.build_classifier(autoencoder, 3, seed=0).eval()
-    assert stage2.score(model, data, torch.arange(40) % 3, settings, masked=False)["top5"] == 1.0
+@pytest.mark.parametrize("loss", LOSSES)
+def test_f1_of_all_labels_is_scikit_learn_s(data, loss):
+    labels = Labels(NAMES, loss, data.rows)
+    logits = torch.randn(40, labels.outputs, generator=torch.Generator().manual_seed(0))
+    found = score(logits, data.rows, labels)
+    truth = [[name in given_labels(clip) for name in NAMES] for clip in range(40)]
+    guess = labels.predicted(logits).numpy()
+    assert found["f1_multilabel"] == pytest.approx(f1_score(truth, guess, average="macro", zero_division=0))
+    assert found["micro_f1"] == pytest.approx(f1_score(truth, guess, average="micro", zero_division=0))
 
 
-def test_a_clip_s_class_is_its_first_label(here):
-    labels = [("sitting", "running"), ("running",), ("standing", "sitting")]
-    toy.write_shards(here, [ToyClip(f"n{n}", numbered_frames(n), n, labels=given) for n, given in enumerate(labels)])
-    names = ["running", "sitting", "standing"]
-    assert stage2.first_labels(Clips().rows, names).tolist() == [1, 0, 2]
+@pytest.mark.parametrize(("loss", "expected"), [("cross_entropy", [0, 1]), ("bce", [1])])
+def test_several_labels_are_predicted_where_they_are_probable(loss, expected):
+    labels = Labels(["a", "b", "c"], loss, ())
+    logits = torch.tensor([[-0.1, 0.2, -3.0]])
+    assert labels.predicted(logits)[0].nonzero()[:, 0].tolist() == expected
+
+
+def test_fewer_than_five_classes_make_top_5_certain(data):
+    rows = data.rows[:1]
+    labels = Labels(sorted(rows[0].tinyvirat_labels), "bce", rows)
+    assert score(torch.zeros(1, labels.outputs), rows, labels)["top5"] == 1.0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_validation_measures_loss_and_accuracy(data, autoencoder, loss):
+    labels = Labels(NAMES, loss, data.rows)
+    model = build_classifier(autoencoder, labels.outputs, seed=0).eval()
+    with torch.no_grad():
+        measured = classification_validation(model, data, labels, None, seed=0)()
+        logits = classify(model, data, None, seed=0)
+    found = score(logits, data.rows, labels)
+    assert (measured["top1"], measured["top5"]) == (found["top1"], found["top5"])
+    if loss != "label_sets":
+        expected = labels.loss(logits, labels.targets(data.rows))
+        assert measured["loss"] == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_logistic_regression_is_scikit_learn_s():
+    generator = torch.Generator().manual_seed(0)
+    truth = torch.randint(4, (80,), generator=generator)
+    features = torch.randn(80, 6, generator=generator) + 0.8 * F.one_hot(truth, 6)
+    test = torch.randn(50, 6, generator=generator)
+    mean, deviation = features.mean(0), features.std(0)
+    reference = LogisticRegression(C=1.0, tol=1e-8, max_iter=2000)
+    reference.fit(((features - mean) / deviation).numpy(), truth.numpy())
+    expected = reference.predict(((test - mean) / deviation).numpy())
+    assert logistic_regression(features, truth, test, 4).tolist() == expected.tolist()
+
+
+def test_clips_are_split_as_tinyvirat_splits_them(here):
+    splits = ["train", "test", None, "test", "train"]
+    labels = [("a",), ("b",), ("a",), None, None]
+    clips = [
+        ToyClip(f"n{n}", numbered_frames(n), n, official_split=split, labels=given)
+        for n, (split, given) in enumerate(zip(splits, labels, strict=True))
+    ]
+    toy.write_shards(here, clips)
+    rows, test_rows = stage2.split_clips(Clips())
+    assert [clip.clip_id for clip in rows] == ["n0", "n2"]
+    assert [clip.clip_id for clip in test_rows] == ["n1"]
+
+
+def test_a_data_set_without_tinyvirat_is_an_error(here):
+    toy.write_shards(here, [ToyClip("n0", numbered_frames(0), 0)])
+    with pytest.raises(WorkError, match="list a source of kind tinyvirat"):
+        stage2.split_clips(Clips())

@@ -34,3 +34,15 @@ def macro_f1(predicted: Tensor, truth: Tensor) -> float:
         hits = ((predicted == number) & (truth == number)).sum()
         scores.append(2 * hits / ((predicted == number).sum() + (truth == number).sum()))
     return float(torch.stack(scores).mean())
+
+
+def label_f1(predicted: Tensor, truth: Tensor) -> tuple[float, float]:
+    """F1 of sets of labels: averaged over the labels that occur in `truth` (macro), and over all pairs (micro).
+
+    Args:
+        predicted: (n, labels) bool.
+        truth: (n, labels) bool.
+    """
+    hits, sizes = (predicted & truth).sum(0), predicted.sum(0) + truth.sum(0)
+    occurs = truth.any(0)
+    return float((2 * hits[occurs] / sizes[occurs]).mean()), float(2 * hits.sum() / sizes.sum())

@@ -1,4 +1,4 @@
-"""A classifier on the encoder: pooling, layer norm, linear layer."""
+"""A classifier on the encoder: pooling, layer norm and linear layer, or convolutions along time."""
 
 from dataclasses import replace
 
@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from training.models.config import ModelConfig
 from training.models.encoder import ENCODER_LAYERS, Encoder, LayerPatterns
+from training.models.temporal_head import TemporalHead
 from training.models.tubelets import TokenSplit
 
 
@@ -24,6 +25,10 @@ class Classifier(nn.Module):
         self.encoder = Encoder(
             replace(config, final_norm=False, pooled_norm=False)
         )  # the pooled token is normalised instead
+        self.temporal: TemporalHead | None = None
+        if config.pooling == "temporal":
+            self.temporal = TemporalHead(config.grid, config.dim, config.classes, dropout=config.head_dropout)
+            return
         self.norm = nn.LayerNorm(config.dim, eps=config.head_norm_eps)
         self.dropout = nn.Dropout(config.head_dropout)
         self.head = nn.Linear(config.dim, config.classes)
@@ -36,7 +41,11 @@ class Classifier(nn.Module):
         Raises:
             ValueError: the video or the mask does not fit the model; see `Encoder.forward` and `Encoder.split_tokens`.
         """
-        tokens, class_token = self.encoder(video, None if mask is None else self.encoder.split_tokens(video, mask))
+        split = None if mask is None else self.encoder.split_tokens(video, mask)
+        tokens, class_token = self.encoder(video, split)
+        if self.temporal is not None:
+            logits: Tensor = self.temporal(tokens, split)
+            return logits
         pooled = class_token if self.config.pooling == "class_token" else tokens.mean(1)
         out: Tensor = self.head(self.dropout(self.norm(pooled)))
         return out

@@ -58,7 +58,7 @@ class ModelConfig:
     std: tuple[float, float, float] = (0.225, 0.225, 0.225)
     pretrained_grid: tuple[int, int] | None = None  # (time patches, side) that fixed positions are interpolated from
     classes: int | None = None
-    pooling: Literal["mean", "class_token"] = "mean"
+    pooling: Literal["mean", "class_token", "temporal"] = "mean"  # temporal: see `TemporalHead`
     head_dropout: float = 0.0
 
     def __post_init__(self) -> None:

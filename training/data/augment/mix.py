@@ -120,6 +120,13 @@ class Mixup:
         )
         return mixed, targets
 
+    def smooth(self, target: Tensor) -> Tensor:
+        """The targets of clips that are not mixed: `target` as for `apply` -> (B, C) float32."""
+        targets: Tensor = mixup_target(  # type: ignore[no-untyped-call]
+            target, self.classes, 1.0, self.label_smoothing, self.multi_label
+        )
+        return targets
+
     @property
     def _cutmix_probability(self) -> float:
         if not self.mixup_alpha:
