@@ -138,6 +138,21 @@ class Pretrain(Autoencoder):
 
 @dataclass(frozen=True)
 class Stage1:
+    """Fine-tuning for reconstruction. Windows and masks are those of `Pretrain`.
+
+    Args:
+        weights: path, URL or hub name of published weights to start from; None: those that `pretrain` has trained.
+        model: the named model of `weights`.
+        overrides: of its config.
+        drop_path: of the model that is fine-tuned, whatever its weights.
+        test_clips: held-out clips that are measured, evenly spread; None: all.
+    """
+
+    weights: str | None
+    model: str
+    overrides: dict[str, Any]
+    drop_path: Annotated[float, Range(0.0, 0.99)]
+    test_clips: Positive | None
     optimiser: Optimiser
     seed: Count
 

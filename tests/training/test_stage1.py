@@ -1,148 +1,169 @@
-"""Stage 1's errors against loops over pixels."""
+"""stage1's starting weights, and what is said about bad ones."""
 
-import math
+import json
+import re
+from dataclasses import replace
 
-import cv2
-import numpy as np
 import pytest
 import torch
 
+from common.errors import ParamError, WorkError
 from tests.training import toy
-from tests.training.toy import ToyClip
-from training import stage1
+from tests.training.models.published import PUBLISHED, SMALL
+from tests.training.toy import read_json
+from training import params, stage1
 from training.clips import Clips
-from training.data.windows import ClipWindows
-from training.models import create_model
-from training.models.masking import Masking
-from training.models.preprocess import preprocess
+from training.engine.runs import stage1_run
+from training.models import export_pretrained
 
-SHAPE = {
-    **{"num_frames": 12, "image_size": 16, "patch": 8, "dim": 24, "depth": 1, "heads": 2},
-    **{"decoder_dim": 16, "decoder_heads": 2, "decoder_depth": 1, "mean": [0.4, 0.5, 0.3], "std": [0.2, 0.3, 0.25]},
-}
-STRIDE = 2
+MAE_ST = next(name for name in PUBLISHED if "MAE-ST" in name)
+LOSSES = ("mse_standardised", "bce_pixels", "mse_normalised")
 
 
-def network(**changes):
-    torch.manual_seed(0)
-    return create_model("small_2x8x8", **(SHAPE | changes)).eval()
+def write_weights(path, *, encoder_only=False):
+    """Write a small checkpoint with MAE-ST's published keys."""
+    published = PUBLISHED[MAE_ST]
+    weights = published.weights()
+    if encoder_only:
+        weights = {key: value for key, value in weights.items() if not key.startswith(("decoder", "pred_head", "mask"))}
+    torch.save(published.wrap(weights), path)
+    return str(path)
 
 
 @pytest.fixture
-def data(here):
-    rng = np.random.default_rng(0)
-    drawn = [rng.integers(0, 255, (40, 16, 16, 3), np.uint8) for _ in range(35)]
-    toy.write_shards(here, [ToyClip(f"n{n}", frames, n) for n, frames in enumerate(drawn)])
-    clips = Clips()
-    return ClipWindows(clips, clips.rows, frames=12, stride=STRIDE)
+def project(here):
+    """Toy clips of 100 ticks, and params that start from small published weights; nothing is pre-trained."""
+    toy.write_shards(here, toy.orbit_clips(classes=4, held_out=2, per_class=2))
+    weights = write_weights(here / "published.pth")
+    changes = {"weights": weights, "overrides": SMALL, "drop_path": 0.1, "test_clips": 3}
+    toy.write_params(here, pretrain__stride=4, **{f"stage1__{name}": value for name, value in changes.items()})
+    return here
 
 
-def errors_by_loops(model, data, masking, seed):
-    """Squared error and cross entropy of each clip's masked pixels, (clips, frames), NaN where a frame has none."""
-    config, generator = model.config, torch.Generator().manual_seed(seed)
-    shown = model.target_frames().tolist()
-    per_patch = len(shown) // config.grid.time_patches
-    mean, std = np.array(config.mean), np.array(config.std)
-    squared, entropy = np.full((len(data), len(shown)), np.nan), np.full((len(data), len(shown)), np.nan)
-    masks = [masking(min(32, len(data) - first), config.grid, generator) for first in range(0, len(data), 32)]
-    for clip, mask in enumerate(torch.cat(masks)):
-        video = preprocess(data.even_windows(torch.tensor([clip]), 0, 1), config)
-        with torch.no_grad():
-            filled = model.reconstruct(video, mask[None])[0].numpy()
-        for position, frame in enumerate(shown):
-            differences, crosses = [], []
-            for token in mask.nonzero()[:, 0].tolist():
-                if token // 4 != position // per_patch:  # four patches a frame
-                    continue
-                row, column = token % 4 // 2 * 8, token % 2 * 8
-                for y in range(row, row + 8):
-                    for x in range(column, column + 8):
-                        for colour in range(3):
-                            guess, truth = filled[colour, position, y, x], float(video[0, colour, frame, y, x])
-                            differences.append((guess - truth) ** 2)
-                            p = min(max(guess * std[colour] + mean[colour], 1e-6), 1 - 1e-6)
-                            pixel = truth * std[colour] + mean[colour]
-                            crosses.append(-pixel * math.log(p) - (1 - pixel) * math.log(1 - p))
-            if differences:
-                squared[clip, position], entropy[clip, position] = np.mean(differences), np.mean(crosses)
-    return squared, entropy
+def change(project, **values):
+    """Replace values of the section stage1."""
+    import yaml
+
+    content = yaml.safe_load((project / "params.yaml").read_text())
+    content["stage1"] |= values
+    (project / "params.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def test_stage_1_fine_tunes_published_weights_that_predict_8_of_16_frames(project, capsys):
+    published = PUBLISHED[MAE_ST].weights()
+    model = stage1.load_start(params.load(), Clips().size)
+    assert (model.config.num_frames, model.config.target_frames, model.config.image_size) == (16, 8, 64)
+    assert (model.config.drop_path, model.training) == (0.1, False)
+    assert torch.equal(model.encoder.norm.weight, published["norm.weight"])
+    stage1.main()
+    metrics = read_json(project / "metrics/stage1.json")
+    for values in (metrics["fine_tuned"], metrics["baseline"]):
+        assert values["clips"] == 3
+        assert all(values[loss] > 0 for loss in LOSSES)
+        assert list(values["mse_normalised_by_tick"]) == ["20", "40", "60", "80", "100"]
+    assert "mse_normalised" not in metrics["controls"]["same_place"]
+    assert set(metrics["paired"]) == set(LOSSES)
+    history = torch.load("checkpoints/stage1/model.pt", weights_only=True)["history"]["loss"]
+    assert len(history) == 2
+    assert "baseline less fine_tuned" in capsys.readouterr().out
+
+
+def test_the_digest_of_the_weights_is_part_of_the_run_and_what_is_measured_is_not(project):
+    settings = params.load()
+    before = stage1_run(settings).fingerprint
+    (project / "published.pth").rename(project / "moved.pth")
+    moved = replace(settings, stage1=replace(settings.stage1, weights="moved.pth", test_clips=None))
+    assert stage1_run(moved).fingerprint == before
+    optimiser = replace(settings.pretrain.optimiser, steps=9)
+    assert stage1_run(replace(moved, pretrain=replace(settings.pretrain, optimiser=optimiser))).fingerprint == before
+    assert stage1_run(replace(moved, pretrain=replace(settings.pretrain, stride=3))).fingerprint != before
+    with (project / "moved.pth").open("ab") as file:
+        file.write(b"x")
+    assert stage1_run(moved).fingerprint != before
+
+
+def test_weights_without_a_decoder_are_refused(project):
+    write_weights(project / "published.pth", encoder_only=True)
+    message = "published.pth has an encoder and no decoder: a masked autoencoder needs both"
+    with pytest.raises(WorkError, match=re.escape(message)):
+        stage1.main()
+
+
+def test_weights_of_another_config_are_refused_and_the_difference_is_named(project):
+    change(project, overrides=SMALL | {"dim": 24})
+    with pytest.raises(
+        WorkError, match=r"does not fit the model: .*encoder\.norm\.weight is \(48,\), the model has \(24,\)"
+    ):
+        stage1.main()
+
+
+def test_own_exported_weights_are_taken(project):
+    model = stage1.load_start(params.load(), 64)
+    export_pretrained(model, project / "own.pt")
+    change(project, weights="own.pt")
+    again = stage1.load_start(params.load(), 64)
+    assert all(torch.equal(value, again.state_dict()[key]) for key, value in model.state_dict().items())
 
 
 @pytest.mark.parametrize(
-    ("changes", "masking"),
+    ("values", "message"),
     [
-        ({}, Masking("random", 0.5)),
-        ({"target_frames": 6}, Masking("frame", 0.5)),
-        ({"target": "per_patch"}, Masking("tube", 0.75)),
+        ({"weights": "none.pth"}, "none.pth: No such file or directory"),
+        ({"weights": None}, "checkpoints/pretrain/model.pt is not here"),
     ],
-    ids=["all frames", "half of the frames", "normalised target"],
 )
-def test_errors_are_means_over_masked_pixels_then_frames_then_clips(data, changes, masking):
-    model = network(**changes)
-    result = stage1.measure(model, data, masking, seed=3)
-    assert result["clips"] == 35
-    ticks = [STRIDE * frame + 1 for frame in model.target_frames().tolist()]
-    for name, values in zip(("mse_standardised", "bce_pixels"), errors_by_loops(model, data, masking, 3), strict=True):
-        by_clip = np.nanmean(values, axis=1)
-        assert result[name] == pytest.approx(by_clip.mean(), rel=1e-4)
-        assert result[f"{name}_ci95"] == pytest.approx(1.96 * by_clip.std(ddof=1) / math.sqrt(35), rel=1e-3)
-        assert list(result[f"{name}_by_tick"]) == ["20"]
-        position = max(number for number, tick in enumerate(ticks) if tick <= 20)
-        column = values[:, position]
-        column = column[~np.isnan(column)]
-        assert result[f"{name}_by_tick"]["20"]["mean"] == pytest.approx(column.mean(), rel=1e-4)
-        half_width = 1.96 * column.std(ddof=1) / math.sqrt(len(column))
-        assert result[f"{name}_by_tick"]["20"]["ci95"] == pytest.approx(half_width, rel=1e-3)
+def test_missing_weights_are_one_line(project, values, message):
+    change(project, **values)
+    with pytest.raises(WorkError, match=re.escape(message)):
+        stage1.main()
 
 
-def test_a_perfect_reconstruction_has_no_squared_error(data, monkeypatch):
-    model = network()
-    monkeypatch.setattr(model, "reconstruct", lambda video, mask: video)
-    result = stage1.measure(model, data, Masking("random", 0.5), seed=0)
-    assert result["mse_standardised"] == result["mse_standardised_ci95"] == 0
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"model": "vjepa"}, "params.yaml: stage1: model is 'vjepa': must be one of"),
+        (
+            {"model": "paper_small_classifier", "overrides": {}},
+            "params.yaml: stage1.model is paper_small_classifier, a classifier",
+        ),
+        ({"overrides": SMALL | {"classes": 5}}, "params.yaml: stage1.model is mae_st_large, a classifier"),
+        ({"overrides": SMALL | {"dim": 25}}, "heads is 3: must divide dim, 25"),
+    ],
+)
+def test_models_that_cannot_be_fine_tuned_are_named(project, values, message):
+    change(project, **values)
+    with pytest.raises(ParamError, match=re.escape(message)):
+        stage1.main()
 
 
-def test_ticks_are_counted_from_the_window_s_first_tick_in_steps_of_twenty(here):
-    toy.write_shards(here, [ToyClip(f"n{n}", np.zeros((100, 16, 16, 3), np.uint8), n) for n in range(3)])
-    clips = Clips()
-    for stride, ticks in ((2, ["20"]), (4, ["20", "40"]), (8, ["20", "40", "60", "80"]), (1, [])):
-        data = ClipWindows(clips, clips.rows, frames=12, stride=stride)
-        result = stage1.measure(network(), data, Masking("random", 0.5), seed=0)
-        assert list(result["mse_standardised_by_tick"]) == ticks
+def test_a_window_longer_than_the_clips_is_named(project):
+    change(project, overrides=SMALL | {"num_frames": 32, "target_frames": 16})
+    with pytest.raises(ParamError, match=re.escape("pretrain.stride is 4: 32 frames at stride 4 span 125 ticks")):
+        stage1.main()
 
 
-def test_the_training_loss_is_the_error_of_masked_pixels_over_all_pixels(data):
-    model = network()
-    video = preprocess(data.even_windows(torch.tensor([0, 1]), 0, 1), model.config)
-    mask = Masking("random", 0.5)(2, model.config.grid, torch.Generator().manual_seed(0))
-    loss = stage1.reconstruction_error(model, video, mask)
-    # Visible pixels are kept, so that their error is zero.
-    torch.testing.assert_close(loss, (model.reconstruct(video, mask) - video).square().mean())
-    assert loss.requires_grad
+def test_no_held_out_clips_are_one_line(here):
+    toy.write_shards(here, toy.orbit_clips(classes=2, held_out=0, per_class=2, ticks=50, size=32))
+    toy.write_params(here)
+    from training import pretrain
+
+    with pytest.raises(WorkError, match="there are no clips"):
+        pretrain.main()
+    with pytest.raises(WorkError, match="there are no clips"):
+        stage1.main()
 
 
-def test_the_figure_shows_the_original_the_visible_patches_and_the_reconstruction(data):
-    model, masking = network(), Masking("random", 0.5)
-    figure = stage1.draw_reconstructions(model, data, masking, seed=1)
-    assert figure.shape == (9 * 32, 8 * 32, 3)
-    assert figure.dtype == np.uint8
-    index = torch.tensor([0, 11, 22])
-    frames = data.even_windows(index, 0, 1).numpy()
-    mask = masking(3, model.config.grid, torch.Generator().manual_seed(1)).reshape(3, 6, 2, 2)
-    mean = np.array(model.config.mean) * 255
-    for clip in range(3):
-        for position in range(8):
-            columns = slice(position * 32, (position + 1) * 32)
-            original, visible, filled = (
-                figure[(3 * clip + row) * 32 : (3 * clip + row + 1) * 32, columns][::2, ::2] for row in range(3)
-            )
-            assert np.abs(original.astype(int) - frames[clip, position]).max() <= 1
-            hidden = mask[clip, position // 2].repeat_interleave(8, 0).repeat_interleave(8, 1).numpy()
-            assert (visible[~hidden] == original[~hidden]).all()
-            assert np.abs(visible[hidden] - mean).max() <= 1.5 if hidden.any() else True
-            assert np.abs(filled[~hidden].astype(int) - original[~hidden]).max(initial=0) <= 1
-
-
-def test_a_picture_is_written_in_rgb(here):
-    stage1.write_png(here / "plots/x.png", np.full((2, 3, 3), (250, 100, 5), np.uint8))
-    assert (cv2.imread(str(here / "plots/x.png")) == (5, 100, 250)).all()
+def test_clips_shorter_than_a_window_are_measured_up_to_their_last_tick(project):
+    clips = toy.orbit_clips(classes=4, held_out=2, per_class=2)
+    for clip in clips:
+        clip.valid_frames = 30
+    for folder in ("data", "manifests"):
+        (project / folder).rename(project / f"old_{folder}")
+    toy.write_shards(project, clips)
+    change(project, overrides=SMALL | {"target_frames": None})
+    with pytest.raises(WorkError, match=r"decoder\.head\.weight"):  # MAE-ST's predicts half of the frames
+        stage1.main()
+    change(project, overrides=SMALL)
+    stage1.main()
+    metrics = json.loads((project / "metrics/stage1.json").read_text())
+    assert list(metrics["baseline"]["mse_standardised_by_tick"]) == ["20"]

@@ -12,9 +12,11 @@ import torch
 from tests.training import toy
 from tests.training.conftest import NETWORKS, STAGES
 from tests.training.toy import read_json
+from training.engine.figures import CELL, GAP, LEFT, TITLE, TOP
 
 METHODS = [
-    *("mann_pretrained", "mann_scratch", "lstm_pretrained", "untrained"),
+    *("mann_pretrained", "mann_scratch", "lstm_pretrained", "transformer_pretrained", "prototypes_pretrained"),
+    *("prototypes_scratch", "linear_pretrained", "untrained"),
     *("nearest_mean_pretrained", "nearest_mean_scratch"),
 ]
 
@@ -61,20 +63,30 @@ def test_pretrain_s_metrics_are_its_losses_and_masked_errors_on_the_held_out_cli
     }
 
 
-def test_stage_1_measures_both_models_on_the_held_out_clips(trained_project):
+def test_stage_1_measures_both_models_and_the_controls_on_the_held_out_clips(trained_project):
     metrics = read_json(trained_project / "metrics/stage1.json")
+    paired, controls = metrics.pop("paired"), metrics.pop("controls")
     assert list(metrics) == ["fine_tuned", "baseline"]
-    for values in metrics.values():
+    assert list(controls) == ["visible_mean", "same_place"]
+    for values in (*metrics.values(), *controls.values()):
         assert values["clips"] == 20
-        assert list(values["mse_standardised_by_tick"]) == ["20", "40"]  # a window spans 47 ticks
-        assert list(values["bce_pixels_by_tick"]) == ["20", "40"]
-        assert all(values[name] > values[f"{name}_ci95"] > 0 for name in ("mse_standardised", "bce_pixels"))
+        for name in ("mse_standardised", "bce_pixels"):
+            assert values[name] > values[f"{name}_ci95"] > 0
+            assert list(values[f"{name}_by_tick"]) == ["20", "40", "60", "80", "100"]
     assert metrics["fine_tuned"]["mse_standardised"] != metrics["baseline"]["mse_standardised"]
+    difference = metrics["baseline"]["mse_standardised"] - metrics["fine_tuned"]["mse_standardised"]
+    assert paired["mse_standardised"]["mean"] == pytest.approx(difference)
 
 
-def test_stage_1_s_figure_has_three_clips_of_eight_frames(trained_project):
+def test_stage_1_s_figure_has_four_clips_of_four_rows_and_five_ticks(trained_project):
     figure = cv2.imread(str(trained_project / "plots/stage1_reconstruction.png"))
-    assert figure.shape == (9 * 128, 8 * 128, 3)
+    assert figure.shape == figure_shape()
+
+
+def figure_shape(ticks: int = 100, cell: int = CELL) -> tuple[int, int, int]:
+    """Of stage 1's figure: two panels side by side, and two rows of them."""
+    height, width = GAP + TITLE + TOP + 4 * cell, GAP + LEFT + ticks // 20 * cell
+    return (2 * height + GAP, 2 * width + GAP, 3)
 
 
 def test_stage_2_trains_on_the_publisher_s_split_of_labelled_clips(trained_project):
@@ -166,7 +178,7 @@ def test_stages_train_on_clips_of_another_size_and_length(tmp_path, monkeypatch,
     assert decoder["decoder.head.weight"].shape[0] == 4 * 8 * 8 * 3  # tubelets stay as they are
     spt = torch.load("checkpoints/stage2/autoencoder/model.pt", weights_only=True)["model"]
     assert spt["encoder.positions.space"].shape[0] == (size // 16) ** 2
-    assert cv2.imread("plots/stage1_reconstruction.png").shape == (9 * 2 * size, 8 * 2 * size, 3)
+    assert cv2.imread("plots/stage1_reconstruction.png").shape == figure_shape(ticks, 112 if size == 112 else 128)
     assert list(read_json(tmp_path / "metrics/evaluate.json")["mann_pretrained"]["few_shot"]) == ["2way_1shot"]
 
 
@@ -177,7 +189,7 @@ def test_a_model_of_another_size_than_the_clips_gets_them_resized(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     for stage in ("pretrain", "stage1", "stage3", "evaluate"):
         run(stage)
-    assert cv2.imread("plots/stage1_reconstruction.png").shape == (9 * 64, 8 * 64, 3)
+    assert cv2.imread("plots/stage1_reconstruction.png").shape == figure_shape(50)
 
 
 def test_stage_1_takes_a_model_that_predicts_half_of_the_frames(tmp_path, monkeypatch):
@@ -187,7 +199,7 @@ def test_stage_1_takes_a_model_that_predicts_half_of_the_frames(tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     run("pretrain")
     run("stage1")
-    assert list(read_json(tmp_path / "metrics/stage1.json")["baseline"]["bce_pixels_by_tick"]) == ["20"]
+    assert list(read_json(tmp_path / "metrics/stage1.json")["baseline"]["bce_pixels_by_tick"]) == ["20", "40"]
 
 
 def test_one_held_out_clip_has_a_mean_and_no_interval(tmp_path, monkeypatch):
