@@ -1,14 +1,16 @@
 """Atomic file writes."""
 
 import contextlib
+import glob
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 _PREFIX = ".part-"
+_NAME_LENGTH = 200  # characters of a file's name in that of its temporary file, so that it fits
 _STARTED = time.time()
 _discarding = False
 
@@ -19,11 +21,11 @@ def replacing(path: Path) -> Iterator[Path]:
 
     File and folder are flushed to disk, so that after a power failure `path` is either the old file or the new one,
     complete. When the block raises, the temporary file is removed and `path` is unchanged. A process that is killed
-    leaves its temporary file behind: see `sweep`.
+    leaves its temporary file behind: see `sweep` and `sweep_beside`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept because ffmpeg and others choose the format by it; 200 characters, so that the name fits.
-    temporary = path.parent / f"{_PREFIX}{os.getpid()}-{path.name[-200:]}"
+    # The suffix is kept because ffmpeg and others choose the format by it.
+    temporary = path.parent / f"{_PREFIX}{os.getpid()}-{path.name[-_NAME_LENGTH:]}"
     try:
         yield temporary
         if _discarding:
@@ -66,7 +68,16 @@ def write_json(path: Path, value: Any) -> None:
 
 def sweep(folder: Path) -> None:
     """Delete the temporary files of killed processes anywhere below `folder`; those of living processes stay."""
-    for temporary in folder.rglob(f"{_PREFIX}*"):
+    _delete_stale(folder.rglob(f"{_PREFIX}*"))
+
+
+def sweep_beside(path: Path) -> None:
+    """Delete the temporary files that killed processes have left of writing `path`, which may be in any folder."""
+    _delete_stale(path.parent.glob(f"{_PREFIX}*-{glob.escape(path.name[-_NAME_LENGTH:])}"))
+
+
+def _delete_stale(temporaries: Iterable[Path]) -> None:
+    for temporary in temporaries:
         owner = temporary.name.removeprefix(_PREFIX).partition("-")[0]
         if temporary.is_file() and not (
             owner.isdecimal() and _is_running(int(owner)) and not _is_older(temporary, owner)

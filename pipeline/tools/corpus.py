@@ -5,7 +5,7 @@ import re
 import yaml
 
 from common.errors import ParamError
-from common.files import write_bytes
+from common.files import sweep_beside, write_bytes
 from common.params import PARAMS
 
 _LINE = re.compile(r"^corpus:\s*('(?:[^'\n]|'')*'|[^#\n]*?)(?=\s*(#|$))", re.MULTILINE)  # without trailing comment
@@ -27,6 +27,7 @@ def main(corpus: str) -> None:
     if lines != 1:
         raise ParamError(f"{PARAMS} has no line that starts with `corpus:`")
     if changed != text:
+        sweep_beside(PARAMS)
         write_bytes(PARAMS, changed.encode())
 
 

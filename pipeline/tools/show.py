@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import ParamError, WorkError
-from common.files import write_bytes
+from common.files import sweep_beside, write_bytes
 from pipeline import params
 from pipeline.params import PipelineParams
 from pipeline.records import manifests
@@ -152,4 +152,5 @@ def _write(out: Path, sheet: Picture) -> None:
         data = contact_sheet.encode(sheet, out.suffix or ".png")
     except ValueError:
         raise ParamError(f"{out}: name a picture that ends in .png or .jpg") from None
+    sweep_beside(out)
     write_bytes(out, data)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.files import replacing, sweep, write_bytes, write_json
+from common.files import replacing, sweep, sweep_beside, write_bytes, write_json
 
 
 def test_write_creates_folders_and_replaces_the_file(here):
@@ -111,6 +111,18 @@ def test_sweep_deletes_the_temporary_file_of_an_earlier_process_of_the_same_numb
     os.utime(temporary, (1, 1))
     sweep(here)
     assert list(here.iterdir()) == []
+
+
+def test_sweep_beside_deletes_what_killed_processes_left_of_one_file_alone(here):
+    ended, running = 99_999_999, os.getppid()
+    stale = here / f".part-{ended}-[a].txt"
+    others = [here / f".part-{running}-[a].txt", here / f".part-{ended}-b.txt", here / f"sub/.part-{ended}-[a].txt"]
+    (here / "sub").mkdir()
+    for path in (stale, *others):
+        path.write_bytes(b"half")
+    sweep_beside(here / "[a].txt")
+    assert not stale.exists()
+    assert all(path.exists() for path in others)
 
 
 def test_json_is_utf8_with_keys_in_the_order_given(here):

@@ -16,7 +16,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from common.errors import ParamError, WorkError
-from common.files import replacing, write_json
+from common.files import replacing, sweep_beside, write_json
 from training import params
 from training.clips import Clip, Clips
 from training.engine.checkpoints import checkpoint_path
@@ -73,6 +73,8 @@ def main(
     ids = [row.clip_id for row in rows]
     if stride is None:
         stride = max(1, min(_STRIDE, max(row.valid_frames for row in rows) // config.num_frames))
+    for path in (out, out.with_suffix(".json")):
+        sweep_beside(path)
     batches = _encode_clips(encoder, clips, rows, layer, pool, stride)
     if out.suffix == ".parquet":
         _write_parquet(out, ids, batches)

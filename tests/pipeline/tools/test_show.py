@@ -49,6 +49,13 @@ def test_class_sheet_has_one_row_of_every_third_tick_per_clip(dataset: Project, 
     assert frames_in_row(sheet, sheet.shape[0] // 4 - BORDER, 7) == [0, 3, 6, 9, 12, 15, 18]
 
 
+def test_temporary_file_of_a_killed_run_is_deleted(dataset: Project, tmp_path: Path):
+    (tmp_path / ".part-99999999-sheet.png").write_bytes(b"half")
+    (clip_id, *_) = dataset.rows("shards")
+    assert dataset.call("show", clip_id, "-o", str(tmp_path / "sheet.png")).returncode == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["sheet.png"]
+
+
 @pytest.fixture(scope="module")
 def failures(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """Three good clips, and one each that is too short, unreadable, and a duplicate."""

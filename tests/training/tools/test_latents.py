@@ -153,6 +153,13 @@ def test_a_failed_export_leaves_nothing_behind(toy_project, weights, export):
         assert list((toy_project / "out").iterdir()) == []
 
 
+def test_temporary_files_of_a_killed_export_are_deleted(toy_project, weights, export):
+    for name in ("a.npy", "a.json"):
+        (toy_project / f".part-99999999-{name}").write_bytes(b"half")
+    assert export(*OWN, "-o", "a.npy")[0] == 0
+    assert list(toy_project.glob(".part-*")) == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
