@@ -6,7 +6,7 @@ DVC := $(BIN)/dvc repro
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow bench bench-video bench-composite bench-models bench-train bench-gpu format lint typecheck docs lock clean
+.PHONY: test test-slow bench bench-video bench-composite bench-models bench-train bench-gpu ablation-stage2 format lint typecheck docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -68,6 +68,10 @@ bench-train: setup  ## the training loop against transformers' VideoMAE and bare
 
 bench-gpu: setup  ## a GPU checked against the CPU, and measured, within ten minutes
 	$(BIN)/python -m benchmarks.gpu
+
+ablation-stage2: setup  ## stage 2 with and without SPT, masked and unmasked, pre-trained and not; resumable
+	@$(corpus)
+	$(BIN)/python -m training ablation_stage2
 
 format: setup  ## ruff, in place
 	$(BIN)/ruff format .

@@ -27,6 +27,7 @@ from training.models import create_model
 from training.models.masking import Masking
 from training.models.preprocess import preprocess
 from training.params import LabelledAugmentation
+from training.tools import ablation_stage2
 
 SHAPE = {"num_frames": 4, "patch": 16, "dim": 24, "depth": 1, "heads": 2, "decoder_dim": 24, "decoder_heads": 2}
 NAMES = [f"label{number}" for number in range(8)]
@@ -223,3 +224,33 @@ def test_a_data_set_without_tinyvirat_is_an_error(here):
     toy.write_shards(here, [ToyClip("n0", numbered_frames(0), 0)])
     with pytest.raises(WorkError, match="list a source of kind tinyvirat"):
         stage2.split_clips(Clips())
+
+
+def test_the_ablation_trains_each_network_once(toy_project, capsys):
+    ablation_stage2.main()
+    written = toy.read_json(toy_project / "metrics/ablation_stage2.json")
+    rows = written["rows"]
+    assert [(row["spt"], row["masked"]) for row in rows] == [(True, False), (True, True), (False, False), (False, True)]
+    assert all(row["steps"] == 4 and row["seconds"] >= 0 and 0 <= row["top1"] <= 1 for row in rows)
+    assert written["scratch"]["steps"] == 2
+    assert capsys.readouterr().out.count("top-1") == 5
+    checkpoints = {path: path.read_bytes() for path in (toy_project / "checkpoints").rglob("*.pt")}
+    assert len(checkpoints) == 7
+    ablation_stage2.main()
+    assert toy.read_json(toy_project / "metrics/ablation_stage2.json") == written
+    assert all(path.read_bytes() == content for path, content in checkpoints.items())
+
+
+def test_a_stage_writes_scores_beside_controls(toy_project, capsys):
+    toy.write_params(toy_project, stage2__finetune__validations=1, stage2__validation=0.2)
+    stage2.main()
+    written = toy.read_json(toy_project / "metrics/stage2.json")
+    assert set(written["controls"]) == {"chance", "most_frequent", "logistic_regression"}
+    assert written["controls"]["chance"]["top1"] == pytest.approx(1 / 3)
+    assert {"top1", "top5", "macro_f1", "f1_multilabel", "micro_f1"} <= set(written["unmasked"]) & set(
+        written["masked"]
+    )
+    assert written["train_clips"] + written["validation_clips"] == 36
+    header = (toy_project / "plots/stage2/unmasked_validation.tsv").read_text().splitlines()[0]
+    assert header.split("\t") == ["step", "loss", "top1", "top5"]
+    assert "controls: chance 33.3%" in capsys.readouterr().out

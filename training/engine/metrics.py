@@ -20,4 +20,6 @@ def write_metrics(stage: str, values: Mapping[str, object]) -> None:
 def _finite(value: object) -> object:
     if isinstance(value, Mapping):
         return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
