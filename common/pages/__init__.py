@@ -11,6 +11,7 @@ from common.params import PARAMS
 from common.redact import redact, redact_params
 
 _HERE = Path(__file__).parent
+_LARGEST = 20
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,12 @@ class BarChart:
     title: str
     bars: Sequence[Bar]
     colour: str = "train"
+
+
+def largest(split: str, classes: Sequence[Bar]) -> BarChart:
+    """The paper's Figure 2: the classes of a split with most clips."""
+    shown = sorted(classes, key=lambda bar: (-bar.value, bar.label))[:_LARGEST]
+    return BarChart(f"{split}: the {len(shown)} classes with most clips, of {len(classes):,}", shown, split)
 
 
 def make_environment(folder: Path) -> Environment:

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from common.files import write_bytes
-from common.pages import Bar, BarChart, make_environment, shown_params
+from common.pages import Bar, BarChart, largest, make_environment, shown_params
 from pipeline import params
 from pipeline.records import manifests
 from pipeline.records.rows import SPLITS, ClassRow, ShardRow, SplitRow
@@ -21,7 +21,6 @@ from pipeline.tools.report.sheets import sheets
 OUT = Path("reports/dataset.html")
 _PACKAGES = ("av", "opencv-python-headless", "numpy", "pyarrow", "imageio-ffmpeg", "dvc", "yt-dlp")
 _LENGTH_EDGES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9.95)  # seconds
-_LARGEST = 20  # classes in the chart of a split
 
 Cells = tuple[str | int, ...]  # one line of a table; numbers are aligned right
 
@@ -103,14 +102,8 @@ def _loss_cells(tables: Tables) -> list[Cells]:
 
 def _largest_classes(classes: Sequence[ClassEntry]) -> list[BarChart]:
     """One chart per split."""
-    charts = []
-    for split in SPLITS:
-        members = [entry for entry in classes if entry.split == split]
-        largest = sorted(members, key=lambda entry: (-entry.clips, entry.name))[:_LARGEST]
-        if largest:
-            title = f"{split}: the {len(largest)} classes with most clips, of {len(members):,}"
-            charts.append(BarChart(title, [Bar(entry.name, entry.clips) for entry in largest], split))
-    return charts
+    members = {split: [Bar(entry.name, entry.clips) for entry in classes if entry.split == split] for split in SPLITS}
+    return [largest(split, bars) for split, bars in members.items() if bars]
 
 
 def _measures(tables: Tables, used: set[str], fps: int) -> list[BarChart]:
