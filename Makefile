@@ -6,7 +6,7 @@ DVC := $(BIN)/dvc repro
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow bench bench-video bench-composite bench-models bench-train bench-gpu ablation-stage2 format lint typecheck docs lock clean
+.PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu ablation-stage2 format lint typecheck docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -52,13 +52,16 @@ test: setup  ## all tests but the slow ones
 test-slow: setup  ## the slow tests: mutated files, kills and signals, full disks, real videos
 	$(BIN)/python -m pytest -m slow
 
-bench: bench-video bench-composite bench-models bench-train  ## those below but for bench-gpu
+bench: bench-video bench-composite bench-loader bench-models bench-train  ## those below but for bench-gpu
 
 bench-video: setup  ## videos to filmstrips, against ffmpeg, OpenCV and, where installed, decord and torchcodec
 	$(BIN)/python -m benchmarks.video
 
 bench-composite: setup  ## merge, split, shard and verify at full size (11 GB of disk)
 	$(BIN)/python -m benchmarks.composite
+
+bench-loader: setup  ## shards to batches of windows, against webdataset, PyAV and, where installed, decord and torchcodec
+	$(BIN)/python -m benchmarks.loader
 
 bench-models: setup  ## a pre-training step against transformers' VideoMAE
 	$(BIN)/python -m benchmarks.models

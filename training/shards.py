@@ -149,8 +149,7 @@ def _digest(data: bytes) -> str:
 
 
 def _has_room(size: int) -> bool:
-    CACHE.mkdir(parents=True, exist_ok=True)
-    disk = shutil.disk_usage(CACHE)
+    disk = shutil.disk_usage(next(folder for folder in (CACHE, *CACHE.parents) if folder.exists()))
     return disk.free - size > _FREE * disk.total
 
 

@@ -66,7 +66,8 @@ def load_frames(clips: Clips, rows: Sequence[Clip], device: torch.device, storag
 def _choose(size: int, device: torch.device, storage: Storage, *, local: bool) -> tuple[Place, str]:
     """Where frames of `size` bytes are kept, and the reason."""
     gpu, host = free_gpu_memory(device), free_memory()
-    copies = 1 if has_room(size) else local_processes()
+    processes = local_processes()
+    copies = 1 if processes == 1 or has_room(size) else processes
     fits_gpu, fits_host = size < _GPU_SHARE * gpu, copies * size < _HOST_SHARE * host
     memory: Place = "gpu" if fits_gpu else "host"
     free = f"{gpu / 1e9:,.1f} GB of the GPU's memory are free" if fits_gpu else f"{host / 1e9:,.1f} GB are free"

@@ -22,8 +22,7 @@ def local_processes() -> int:
 
 def has_room(size: int) -> bool:
     """Whether the disk has room for a file of `size` bytes; the kernel may move mapped memory there."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    disk = shutil.disk_usage(FOLDER)
+    disk = shutil.disk_usage(next(folder for folder in (FOLDER, *FOLDER.parents) if folder.exists()))
     return disk.free - size > _FREE * disk.total
 
 
