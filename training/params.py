@@ -132,8 +132,21 @@ class Autoencoder:
 
 @dataclass(frozen=True)
 class Pretrain(Autoencoder):
+    """Pre-training of the autoencoder of stages 1 and 3.
+
+    Args:
+        validation: share of the clips that is not trained on, but measured `validations` times.
+        augment: of the training clips.
+    """
+
+    validation: Annotated[float, Range(0.0, 0.5)]
     augment: ClipAugmentation
     optimiser: Optimiser
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.optimiser.validations and not self.validation:
+            raise ValueError("validation is 0: must be above 0 for optimiser.validations")
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,8 @@ def test_pretrain_s_metrics_are_its_losses_and_masked_errors_on_the_held_out_cli
     assert all(error["mean"] > error["ci95"] > 0 for error in errors.values())
     assert metrics == {
         "test_clips": 20,
-        "clips": 28,
+        "clips": 27,
+        "validation_clips": 1,
         "steps": 4,
         "loss_first": history[0],
         "loss_last": history[-1],

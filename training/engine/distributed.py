@@ -112,10 +112,11 @@ def check_equal(value: int, name: str) -> None:
 def _named_errors(rank: int) -> Iterator[None]:
     """Errors with the process's number, and only if `torchrun` does not end this process because another one has failed."""
     try:
-        yield
-    except (ParamError, WorkError) as error:
-        time.sleep(_SECOND_S)
-        raise type(error)(f"process {rank}: {error}") from None
+        try:
+            yield
+        except (ParamError, WorkError) as error:
+            time.sleep(_SECOND_S)
+            raise type(error)(f"process {rank}: {error}") from None
     except signals.Stopped as stopped:
         raise SystemExit(stopped.code) from None
 
