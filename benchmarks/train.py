@@ -36,7 +36,7 @@ from common.paths import LOGS
 from training.clips import Clips
 from training.data.windows import ClipWindows
 from training.engine.batches import BatchSampler, reconstruction_task
-from training.engine.checkpoints import Run
+from training.engine.checkpoints import History, Run
 from training.engine.loop import train
 from training.models import MAE
 from training.models.masking import Masking
@@ -53,6 +53,7 @@ class Rates(NamedTuple):
     clips_per_s: float
     wait_share: float  # of the time, spent waiting for batches
     mfu: float | None  # None where the device's peak is not known
+    compiled: bool
 
 
 def main() -> None:
@@ -103,10 +104,10 @@ class Loop:
         sampler = BatchSampler(data, model.config, Masking("tube", ratio), batch, seed=0, buffer=2000)
         self._task = reconstruction_task(model, sampler)
 
-    def run(self, steps: int, *, compile: Compile = "never", save: bool = False) -> None:
-        """Train for a number of steps; with `save`, a checkpoint and a log are written."""
+    def run(self, steps: int, *, compile: Compile = "never", save: bool = False) -> History:
+        """Train for a number of steps and return their losses; with `save`, a checkpoint and a log are written."""
         run = Run("bench", f"{steps}", 0, compile)
-        train(run, self._model, optimiser(steps, self._batch), self._task, save=save)
+        return train(run, self._model, optimiser(steps, self._batch), self._task, save=save)
 
     def rates(self, steps: int, *, compile: Compile = "never") -> Rates:
         """The throughput of a run, from its log."""
@@ -115,13 +116,12 @@ class Loop:
         return read_rates(LOGS / "bench.jsonl")
 
 
-def load_loop(model: MAE, batch: int, *, stride: int = 4) -> Loop:
-    """The loop on the training clips of the folder."""
-    clips = Clips()
+def load_loop(model: MAE, batch: int, *, clips: int | None = None) -> Loop:
+    """The loop on the first `clips` training clips of the folder, in memory."""
+    every = Clips()
+    rows, frames = every.select(split="train")[:clips], model.config.num_frames
     device = next(model.parameters()).device
-    rows = clips.select(split="train")
-    data = ClipWindows(clips, rows, frames=model.config.num_frames, stride=stride, device=device, storage="memory")
-    return Loop(model, data, batch)
+    return Loop(model, ClipWindows(every, rows, frames=frames, stride=4, device=device, storage="memory"), batch)
 
 
 def read_rates(log: Path) -> Rates:
@@ -134,6 +134,7 @@ def read_rates(log: Path) -> Rates:
         statistics.median(event["clips_per_s"] for event in counted),
         statistics.median(event["wait_share"] for event in counted),
         statistics.median(mfu) if mfu else None,
+        bool(events[0]["compiled"]),
     )
 
 
