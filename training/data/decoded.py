@@ -27,7 +27,7 @@ class DecodedFrames:
     def __init__(self, clips: Clips, rows: Sequence[Clip], device: torch.device) -> None:
         self.rows: Sequence[Clip] = tuple(rows)
         self._clips, self._device = clips, device
-        self._pool = ThreadPoolExecutor(decoder_threads())
+        self._pool = ThreadPoolExecutor(decoder_threads(local_processes()))
         self._held: dict[int, NDArray[np.uint8] | WorkError] = {}  # of the last batch, by position
         self._bad: set[int] = set()
         self._in_a_row = 0
@@ -131,10 +131,10 @@ class StreamedFrames(DecodedFrames):
         return super()._decode_one(position)
 
 
-def decoder_threads() -> int:
-    """Threads that decode clips: the cores of this process, less those of the others that `torchrun` has started here."""
+def decoder_threads(processes: int) -> int:
+    """Threads that decode clips in one of `processes` that share the cores of this one."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // local_processes())
+    return max(1, cores // processes)
 
 
 def stop_if_all_bad(in_a_row: int, total: int, error: WorkError) -> None:

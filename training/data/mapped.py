@@ -1,6 +1,7 @@
 """Memory that the processes of one machine share, mapped from a file that only they see."""
 
 import os
+import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 from common.errors import WorkError
 from common.files import sweep
 
-FOLDER = Path("data/frames")  # below the current folder
+FOLDER = Path("data/frames", platform.node())  # by machine, because several may see the current folder
 _FREE = 0.1  # of the disk that stays free
 
 

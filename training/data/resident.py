@@ -1,8 +1,9 @@
 """Frames decoded once into memory, of the GPU or of the host."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -38,13 +39,14 @@ class MemoryFrames:
         if local_processes() > 1 and has_room(size):
 
             def fill(content: Tensor) -> None:
-                content[size:] = _decode(clips, rows, content[:size].view(shape))
+                threads = decoder_threads(1)  # the other processes wait
+                content[size:] = _decode(clips, rows, content[:size].view(shape), threads)
 
             content = map_shared(_digest(rows), size + len(rows), fill)
             self.pixels, readable = content[:size].view(shape).to(place), content[size:].bool()
         else:
             self.pixels = torch.empty(shape, dtype=torch.uint8, device=place)
-            readable = _decode(clips, rows, self.pixels)
+            readable = _decode(clips, rows, self.pixels, decoder_threads(local_processes()))
         self._places = readable.nonzero().flatten()  # of the rows in `pixels`
         self.rows: Sequence[Clip] = tuple(rows[position] for position in self._places.tolist())
         self._places = self._places.to(place)
@@ -66,7 +68,7 @@ class MemoryFrames:
         return index
 
 
-def _decode(clips: Clips, rows: Sequence[Clip], pixels: Tensor) -> Tensor:
+def _decode(clips: Clips, rows: Sequence[Clip], pixels: Tensor, threads: int) -> Tensor:
     """Decode clips into `pixels` (N, T, S, S, 3), which may be of a GPU; (N,) bool, False for those that cannot be read.
 
     Raises:
@@ -75,41 +77,39 @@ def _decode(clips: Clips, rows: Sequence[Clip], pixels: Tensor) -> Tensor:
     on_host = pixels.device.type == "cpu"
     staging = torch.empty(0 if on_host else (_CHUNK, *pixels.shape[1:]), dtype=torch.uint8, pin_memory=not on_host)
     readable = torch.ones(len(rows), dtype=torch.bool)
-    bad: list[WorkError] = []
+    first_error: WorkError | None = None
     in_a_row = 0
-    with tqdm(total=len(rows), desc="load clips", unit="clip", disable=None) as bar:
-        for chunk in torch.arange(len(rows)).split(_CHUNK):
-            first, count = int(chunk[0]), len(chunk)
-            target = pixels[first : first + count] if on_host else staging[:count]
-            for number, error in enumerate(_decode_chunk(clips, rows[first : first + count], target), first):
-                in_a_row = 0 if error is None else in_a_row + 1
-                if error is not None:
-                    readable[number] = False
-                    bad.append(error)
-                    stop_if_all_bad(in_a_row, len(rows), error)
-                bar.update()
-            if not on_host:
-                pixels[first : first + count] = target
-    if bad:
-        print(f"{len(bad):,} of {len(rows):,} clips cannot be read and are left out; the first: {bad[0]}")
+    pool = ThreadPoolExecutor(threads)  # cv2.imdecode releases the interpreter lock
+    try:
+        with tqdm(total=len(rows), desc="load clips", unit="clip", disable=None) as bar:
+            for chunk in torch.arange(len(rows)).split(_CHUNK):
+                first, count = int(chunk[0]), len(chunk)
+                target = pixels[first : first + count] if on_host else staging[:count]
+                decode = partial(_decode_one, clips)
+                for number, error in enumerate(pool.map(decode, rows[first : first + count], target), first):
+                    in_a_row = 0 if error is None else in_a_row + 1
+                    if error is not None:
+                        readable[number] = False
+                        first_error = first_error or error
+                        stop_if_all_bad(in_a_row, len(rows), error)
+                    bar.update()
+                if not on_host:
+                    pixels[first : first + count] = target
+    finally:
+        pool.shutdown(cancel_futures=True)
+    if first_error is not None:
+        bad = len(rows) - int(readable.sum())
+        print(f"{bad:,} of {len(rows):,} clips cannot be read and are left out; the first: {first_error}")
     return readable
 
 
-def _decode_chunk(clips: Clips, rows: Sequence[Clip], target: Tensor) -> Iterator[WorkError | None]:
-    """Decode clips into `target` in threads; yields the error of each, in order."""
-
-    def decode(position: int) -> WorkError | None:
-        try:
-            target[position] = torch.from_numpy(clips.decode(rows[position]))
-        except WorkError as error:
-            return error
-        return None
-
-    pool = ThreadPoolExecutor(decoder_threads())  # cv2.imdecode releases the interpreter lock
+def _decode_one(clips: Clips, clip: Clip, target: Tensor) -> WorkError | None:
+    """Decode a clip into `target` (T, S, S, 3); returns the error of one that cannot be read."""
     try:
-        yield from pool.map(decode, range(len(rows)))
-    finally:
-        pool.shutdown(cancel_futures=True)
+        target.copy_(torch.from_numpy(clips.decode(clip)))
+    except WorkError as error:
+        return error
+    return None
 
 
 def _digest(rows: Sequence[Clip]) -> str:

@@ -92,7 +92,9 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(clips, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(WorkError, match=r"^data/frames has no room for 0\.0 GB of frames: No space left on device$"):
+    with pytest.raises(
+        WorkError, match=r"^data/frames/\S+ has no room for 0\.0 GB of frames: No space left on device$"
+    ):
         load(clips)
     assert files() == ["lock"]
 
