@@ -135,10 +135,12 @@ class Pretrain(Autoencoder):
     """Pre-training of the autoencoder of stages 1 and 3.
 
     Args:
+        sources: of the training clips; None: all.
         validation: share of the clips that is not trained on, but measured `validations` times.
         augment: of the training clips.
     """
 
+    sources: tuple[str, ...] | None
     validation: Annotated[float, Range(0.0, 0.5)]
     augment: ClipAugmentation
     optimiser: Optimiser
@@ -158,16 +160,24 @@ class Stage1:
         model: the named model of `weights`.
         overrides: of its config.
         drop_path: of the model that is fine-tuned, whatever its weights.
-        test_clips: held-out clips that are measured, evenly spread; None: all.
+        augment: of the training clips.
+        validation: share of the training clips that is not trained on, but measured `validations` times.
+        test_clips: clips of the held-out classes that are measured, evenly spread; None: all.
     """
 
     weights: str | None
     model: str
     overrides: dict[str, Any]
     drop_path: Annotated[float, Range(0.0, 0.99)]
+    augment: ClipAugmentation
+    validation: Annotated[float, Range(0.0, 0.5)]
     test_clips: Positive | None
     optimiser: Optimiser
     seed: Count
+
+    def __post_init__(self) -> None:
+        if self.optimiser.validations and not self.validation:
+            raise ValueError("validation is 0: must be above 0 for optimiser.validations")
 
 
 @dataclass(frozen=True)

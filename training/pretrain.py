@@ -1,9 +1,11 @@
 """pretrain: a masked autoencoder on the clips of the training classes, without their labels."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
+from common.errors import ParamError
 from training import params
-from training.clips import Clips
+from training.clips import Clip, Clips
 from training.engine.augmentation import Augmentation
 from training.engine.batches import BatchSampler, reconstruction_task
 from training.engine.loop import train
@@ -22,7 +24,7 @@ def main() -> None:
     clips = Clips(shards=settings.loader.shards)
     model = build_autoencoder(stage, "pretrain", clips.size)
     masking = build_masking(stage)
-    rows, held = carve(clips.select(split="train"), stage.validation, stage.seed)
+    rows, held = carve(select_sources(clips, stage.sources), stage.validation, stage.seed)
     data = load_windows(clips, rows, model.config, stage, "pretrain", settings.loader)
     sampler = BatchSampler(
         data,
@@ -53,3 +55,21 @@ def main() -> None:
     write_metrics("pretrain", metrics | {"test_clips": len(test), "masked_error": by_name})
     (error, ci95), others = errors.pop("model"), ", ".join(f"{name} {mean:.4f}" for name, (mean, _) in errors.items())
     print(f"pretrain: masked error {error:.4f} ± {ci95:.4f} on the held-out classes; controls: {others}")
+
+
+def select_sources(clips: Clips, sources: Sequence[str] | None) -> tuple[Clip, ...]:
+    """The clips of the training classes, of the sources or of all.
+
+    Raises:
+        ParamError: a source has none.
+    """
+    rows = clips.select(split="train")
+    if sources is None:
+        return rows
+    known = sorted({clip.source for clip in rows})
+    missing = [source for source in sources if source not in known]
+    if missing or not sources:
+        raise ParamError(
+            f"params.yaml: pretrain.sources is {list(sources)}: must name some of {', '.join(known)}, which have training clips"
+        )
+    return tuple(clip for clip in rows if clip.source in sources)

@@ -4,11 +4,14 @@ It starts from published weights, or else from those that `pretrain` has trained
 over the masked pixels of whole clips, by the same windows and masks, with two trivial controls beside them.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from common.paths import PLOTS
 from training import params
-from training.clips import Clips
+from training.clips import Clip, Clips
+from training.data.windows import ClipWindows
+from training.engine.augmentation import Augmentation
 from training.engine.batches import BatchSampler, reconstruction_task
 from training.engine.checkpoints import load_finished
 from training.engine.clip_errors import even_clips, measure, results
@@ -18,6 +21,7 @@ from training.engine.metrics import write_metrics
 from training.engine.reconstruction_figure import draw_reconstructions
 from training.engine.runs import pretrain_run, stage1_run
 from training.engine.setup import build_autoencoder, build_masking, load_windows
+from training.engine.validation import carve, reconstruction_validation
 from training.models import MAE, load_pretrained
 from training.params import TrainingParams
 
@@ -35,16 +39,28 @@ def main() -> None:
     run = stage1_run(settings)
     baseline, tuned = load_start(settings, clips.size), load_start(settings, clips.size)
     masking = build_masking(settings.pretrain)
-    train_data, test = (
-        load_windows(clips, clips.select(split=split), tuned.config, settings.pretrain, "pretrain", settings.loader)
-        for split in ("train", "test")
-    )
-    sampler = BatchSampler(
-        train_data, tuned.config, masking, stage.optimiser.batch, seed=stage.seed, buffer=settings.loader.shuffle
-    )
-    train(run, tuned, stage.optimiser, reconstruction_task(tuned, sampler))
 
-    models = {"fine_tuned": tuned, "baseline": baseline}
+    def load(rows: Sequence[Clip]) -> ClipWindows:
+        return load_windows(clips, rows, tuned.config, settings.pretrain, "pretrain", settings.loader)
+
+    share = stage.validation if stage.optimiser.validations else 0.0
+    kept, held = carve(clips.select(split="train"), share, stage.seed)
+    sampler = BatchSampler(
+        load(kept),
+        tuned.config,
+        masking,
+        stage.optimiser.batch,
+        seed=stage.seed,
+        buffer=settings.loader.shuffle,
+        augmentation=Augmentation(stage.augment, "stage1.augment"),
+    )
+    task = reconstruction_task(tuned, sampler)
+    if held:
+        task = replace(task, validate=reconstruction_validation(tuned, load(held), masking, stage.seed))
+    test = load(clips.select(split="test"))
+    train(run, tuned, stage.optimiser, task)
+
+    models = {"baseline": baseline, "fine_tuned": tuned}
     index = even_clips(test, stage.test_clips)
     errors = measure(models, test, index, clips.ticks, masking, stage.seed)
     write_png(PLOTS / "stage1_reconstruction.png", draw_reconstructions(models, test, clips.ticks, masking, stage.seed))

@@ -97,6 +97,25 @@ def test_weights_of_another_config_are_refused_and_the_difference_is_named(proje
         stage1.main()
 
 
+def test_training_clips_that_validate_are_not_trained_on(project, monkeypatch):
+    augment = {"crop_scale": [0.5, 1.0], "flip": 0.5, "rand_augment": "rand-m7-mstd0.5-inc1"}
+    change(project, validation=0.25, augment=augment, optimiser=toy.optimiser(4) | {"validations": 2})
+    drawn = set()
+    names = stage1.BatchSampler.names
+
+    def sample(self, draw, wrapped=stage1.BatchSampler.__call__):
+        batch = wrapped(self, draw)
+        drawn.update(names(self, batch))
+        return batch
+
+    monkeypatch.setattr(stage1.BatchSampler, "__call__", sample)
+    stage1.main()
+    assert len(drawn) == 3  # of four training clips
+    header, *rows = (project / "plots/stage1_validation.tsv").read_text().splitlines()
+    assert header.split("\t") == ["step", "loss"]
+    assert [row.split("\t")[0] for row in rows] == ["2", "4"]
+
+
 def test_own_exported_weights_are_taken(project):
     model = stage1.load_start(params.load(), 64)
     export_pretrained(model, project / "own.pt")
@@ -128,6 +147,12 @@ def test_missing_weights_are_one_line(project, values, message):
         ),
         ({"overrides": SMALL | {"classes": 5}}, "params.yaml: stage1.model is mae_st_large, a classifier"),
         ({"overrides": SMALL | {"dim": 25}}, "heads is 3: must divide dim, 25"),
+        ({"augment": {"rand_augment": "strong"}}, "params.yaml: stage1.augment.rand_augment is 'strong': must be like"),
+        ({"validation": 0.6}, "stage1.validation is 0.6: must be"),
+        (
+            {"validation": 0.0, "optimiser": toy.optimiser(2) | {"validations": 1}},
+            "stage1: validation is 0: must be above 0",
+        ),
     ],
 )
 def test_models_that_cannot_be_fine_tuned_are_named(project, values, message):

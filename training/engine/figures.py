@@ -13,7 +13,13 @@ from common.files import write_bytes
 Pixels = NDArray[np.uint8]
 """RGB, (H, W, 3)."""
 CELL = 128  # pixels of a frame's side, at least
-LEFT, TITLE, TOP, GAP = 120, 30, 26, 16  # pixels: row labels, a panel's title, column labels, space around panels
+LEFT, TITLE, TOP, GAP, SPACE = (
+    120,
+    30,
+    26,
+    16,
+    2,
+)  # pixels: row labels, title, column labels, around panels, between frames
 _INK, _PAPER, _NO_FRAME = (0, 0, 0), 255, 235
 
 
@@ -42,16 +48,17 @@ def write_png(path: Path, pixels: Pixels) -> None:
 
 
 def _draw(panel: Panel, cell: int) -> Pixels:
-    shape = (GAP + TITLE + TOP + len(panel.rows) * cell, GAP + LEFT + len(panel.columns) * cell, 3)
+    pitch = cell + SPACE
+    shape = (GAP + TITLE + TOP + len(panel.rows) * pitch, GAP + LEFT + len(panel.columns) * pitch, 3)
     canvas = np.full(shape, _PAPER, np.uint8)
     _write(canvas, panel.title, GAP, GAP + 18, shape[1] - GAP)
     for column, label in enumerate(panel.columns):
-        _write(canvas, label, GAP + LEFT + column * cell + 4, GAP + TITLE + 16, cell)
+        _write(canvas, label, GAP + LEFT + column * pitch + 4, GAP + TITLE + 16, cell)
     for row, (label, frames) in enumerate(panel.rows.items()):
-        top = GAP + TITLE + TOP + row * cell
+        top = GAP + TITLE + TOP + row * pitch
         _write(canvas, label, GAP, top + cell // 2, LEFT)
         for column, frame in enumerate(frames):
-            left = GAP + LEFT + column * cell
+            left = GAP + LEFT + column * pitch
             place = canvas[top : top + cell, left : left + cell]
             if frame is None:
                 place[:] = _NO_FRAME

@@ -64,7 +64,7 @@ def _reconstruct(
     found = [tick for tick in wanted if tick in places and tick <= data.rows[position].valid_frames]
     names = ("original", "masked", *models)
     if not found:
-        return {name: [None] * len(wanted) for name in names}
+        return {name.replace("_", "-"): [None] * len(wanted) for name in names}
     starts = torch.tensor([places[tick][0] for tick in found])
     video = preprocess(data.windows(torch.full_like(starts, position), starts), config)
     mask = masking(len(found), config.grid, generator)
@@ -73,13 +73,13 @@ def _reconstruct(
     videos = {"original": original, "masked": original.masked_fill(hidden, 0.0)}
     videos |= {name: model.reconstruct(video, mask) for name, model in models.items()}
     numbers = [places[tick][1] for tick in found]
-    rows = {}
+    rows: dict[str, list[Pixels | None]] = {}
     for name in names:
         pixels = _to_pixels(
             torch.stack([clip[:, number] for clip, number in zip(videos[name], numbers, strict=True)]), config
         )
         by_tick = dict(zip(found, pixels, strict=True))
-        rows[name] = [by_tick.get(tick) for tick in wanted]
+        rows[name.replace("_", "-")] = [by_tick.get(tick) for tick in wanted]
     return rows
 
 

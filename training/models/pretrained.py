@@ -126,8 +126,6 @@ def _load(model: nn.Module, checkpoint: _Checkpoint, source: str, *, encoder_onl
     state, grid = dict(checkpoint.state), None
     if isinstance(model, MAE) and not encoder_only and not any(key.startswith("decoder.") for key in state):
         raise WorkError(f"{source} has an encoder and no decoder: a masked autoencoder needs both")
-    if isinstance(model, MAE) and not encoder_only and not any(key.startswith("decoder.") for key in state):
-        raise WorkError(f"{source} has an encoder and no decoder: a masked autoencoder needs both")
     if isinstance(model, MAE | Classifier | Encoder):
         grid = _pretrained_grid(model.config, checkpoint)
         _interpolate_learned(state, grid, (model.config.grid.time_patches, model.config.grid.side))

@@ -3,9 +3,10 @@
 import cv2
 import numpy as np
 
-from training.engine.figures import CELL, GAP, LEFT, TITLE, TOP, Panel, draw_panels, write_png
+from training.engine.figures import CELL, GAP, LEFT, SPACE, TITLE, TOP, Panel, draw_panels, write_png
 
 RNG = np.random.default_rng(0)
+PITCH = CELL + SPACE
 
 
 def panel(frames, title="class"):
@@ -14,14 +15,14 @@ def panel(frames, title="class"):
 
 def cell(picture, row, column, left=0, top=0):
     """The pixels of a frame's place in the panel whose corner is at `left` and `top`."""
-    y, x = top + GAP + TITLE + TOP + row * CELL, left + GAP + LEFT + column * CELL
+    y, x = top + GAP + TITLE + TOP + row * PITCH, left + GAP + LEFT + column * PITCH
     return picture[y : y + CELL, x : x + CELL]
 
 
 def test_frames_are_enlarged_in_their_rows_and_columns_and_missing_ones_are_plain():
     first, second = RNG.integers(0, 255, (2, 32, 32, 3), np.uint8)
     picture = draw_panels([panel([first, second]), panel([first, None]), panel([second, first])], size=32)
-    width, height = GAP + LEFT + 2 * CELL, GAP + TITLE + TOP + 2 * CELL
+    width, height = GAP + LEFT + 2 * PITCH, GAP + TITLE + TOP + 2 * PITCH
     assert picture.shape == (2 * height + GAP, 2 * width + GAP, 3)
     assert picture.dtype == np.uint8
     for row, column, frame in ((0, 0, first), (0, 1, second), (1, 0, second), (1, 1, first)):
@@ -45,7 +46,7 @@ def test_titles_and_labels_are_written_and_long_ones_cut_off():
 def test_panels_without_any_frame_are_drawn():
     assert (
         draw_panels([Panel("class", ["tick 20"], {"original": [None]})], size=64).shape[0]
-        == 2 * GAP + TITLE + TOP + CELL
+        == 2 * GAP + TITLE + TOP + PITCH
     )
 
 

@@ -8,11 +8,12 @@ from tests.training.models.tiny import autoencoder
 from tests.training.toy import ToyClip
 from training.clips import Clips
 from training.data.windows import ClipWindows
-from training.engine.figures import CELL, GAP, LEFT, TITLE, TOP
+from training.engine.figures import CELL, GAP, LEFT, SPACE, TITLE, TOP
 from training.engine.reconstruction_figure import draw_reconstructions
 from training.models.masking import Masking
 
 VALID = (100, 100, 50, 15)
+PITCH = CELL + SPACE
 
 
 @pytest.fixture
@@ -29,14 +30,13 @@ def test_rows_show_the_clip_s_own_ticks_as_they_are_masked_and_reconstructed(dat
     windows, frames = data
     models = {"baseline": autoencoder().eval(), "fine_tuned": autoencoder().eval()}
     figure = draw_reconstructions(models, windows, 100, Masking("random", 0.75), seed=1)
-    width, height = GAP + LEFT + 5 * CELL, GAP + TITLE + TOP + 4 * CELL
+    width, height = GAP + LEFT + 5 * PITCH, GAP + TITLE + TOP + 4 * PITCH
     assert figure.shape == (2 * height + GAP, 2 * width + GAP, 3)
     for clip, valid in enumerate(VALID):
         for column, tick in enumerate((20, 40, 60, 80, 100)):
-            top, left = clip // 2 * height + GAP + TITLE + TOP, clip % 2 * width + GAP + LEFT + column * CELL
+            top, left = clip // 2 * height + GAP + TITLE + TOP, clip % 2 * width + GAP + LEFT + column * PITCH
             original, masked, *filled = (
-                figure[top + row * CELL : top + (row + 1) * CELL, left : left + CELL][::2, ::2].astype(int)
-                for row in range(4)
+                figure[top + row * PITCH :, left : left + CELL][:CELL][::2, ::2].astype(int) for row in range(4)
             )
             if tick > valid:
                 assert len(np.unique(np.stack([original, masked, *filled]))) == 1
