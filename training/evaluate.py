@@ -1,15 +1,18 @@
 """evaluate: few-shot accuracy on the held-out classes, with 95% intervals over episodes."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
 from common.errors import ParamError
 from common.files import write_bytes
-from common.paths import PLOTS
+from common.paths import LOGS, PLOTS
 from training import params
 from training.clips import Clip, Clips
 from training.engine.checkpoints import load_finished
@@ -19,11 +22,13 @@ from training.engine.runs import stage3_run
 from training.engine.setup import load_autoencoders, load_windows
 from training.engine.statistics import mean_ci95
 from training.fewshot.episodes import Episodes, EpisodeSampler
-from training.fewshot.features import extract, feature_shape
+from training.fewshot.features import FeatureShape, extract, feature_shape
 from training.fewshot.learner import FewShotLearner
-from training.fewshot.methods import METHODS
+from training.fewshot.methods import METHODS, Method, build_classifier, build_learner, embedding_run
+from training.fewshot.predict import accuracies, embed_clips, predict
+from training.params import TrainingParams
 
-_BATCH = 20  # episodes
+PREDICTIONS = LOGS / "evaluate.parquet"
 _SHOTS = (1, 5)
 
 
@@ -35,47 +40,77 @@ class FewShot(TypedDict):
     episodes: int
 
 
-class Result(TypedDict):
-    """Accuracies of a method, by instance (from "1") and by shots ("5way_1shot")."""
+class Result(TypedDict, total=False):
+    """Accuracies of a method, by instance (from "1") and by shots ("5way_1shot").
+
+    `difference` holds, by shots, the accuracy less that of the first method in params, in the same episodes; the first method
+    has none.
+    """
 
     instance_accuracy: dict[str, float]
     instance_ci95: dict[str, float]
     few_shot: dict[str, FewShot]
+    difference: dict[str, FewShot]
 
 
 def main() -> None:
-    """Read the shards, checkpoints/pretrain/ and checkpoints/stage3/; write metrics/evaluate.json and plots/instances.tsv."""
+    """Read the shards, checkpoints/pretrain/ and checkpoints/stage3/; write metrics/evaluate.json and plots/instances.tsv.
+
+    Every single prediction is written to logs/evaluate.parquet, which is not tracked.
+    """
     settings = params.load()
-    way = settings.stage3.way
+    stage = settings.stage3
     clips = Clips(shards=settings.loader.shards)
     rows = clips.select(split="test")
-    count_instances(class_ids(rows), way, settings.stage3.instances)  # fails before any work
+    count_instances(class_ids(rows), stage.way, stage.instances)  # fails before any work
     autoencoders = load_autoencoders(settings, clips.size)
-    config, grid = autoencoders[True].config, settings.stage3.feature_grid
-    shape = feature_shape(config, grid)
-    training_classes = len({clip.class_id for clip in clips.select(split="train")})
-    learners = {method: method.build(shape, training_classes, settings.stage3).eval() for method in METHODS}
-    for method, learner in learners.items():
-        if method.trained:
-            load_finished(stage3_run(settings, method.name), learner)
+    config = autoencoders[True].config
+    training_classes = len({clip.class_id for clip in clips.select(split="train")}) - stage.validation_classes
+    methods = [METHODS[name] for name in stage.methods]
+    shape = feature_shape(config, stage.feature_grid)
+    learners = {method: load_learner(method, shape, training_classes, settings) for method in methods}
     data = load_windows(clips, rows, config, settings.pretrain, "pretrain", settings.loader)
     classes = class_ids(data.rows)
-    instances = count_instances(classes, way, settings.stage3.instances)
-    sampler = EpisodeSampler(classes, way, instances)
+    instances = count_instances(classes, stage.way, stage.instances)
+    sampler = EpisodeSampler(classes, stage.way, instances)
     episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
-    features = {
-        pretrained: extract(autoencoder, data, windows=1, grid=grid)[:, 0]
-        for pretrained, autoencoder in autoencoders.items()
-    }
-    results = {
-        method.name: summarise(run_episodes(learner.to(pick_device()), features[method.pretrained], episodes), way)
-        for method, learner in learners.items()
-    }
-    for name, chosen in (("nearest_mean_pretrained", True), ("nearest_mean_scratch", False)):
-        results[name] = summarise(nearest_mean(features[chosen], episodes), way)
-    write_metrics("evaluate", {"classes": len(classes.unique()), "way": way, "instances": instances, **results})
+    device = pick_device()
+    predicted: dict[str, Tensor] = {}
+    for pretrained, autoencoder in autoencoders.items():
+        chosen = [method for method in methods if method.pretrained == pretrained]
+        if chosen:
+            features = extract(autoencoder, data, windows=stage.windows, grid=stage.feature_grid)
+        for method in chosen:
+            learner = learners[method].to(device).eval()
+            embedded = embed_clips(learner.embedding, features, device)
+            predicted[method.name] = predict(learner.head, embedded, episodes, stage.way)
+    results = compare({name: accuracies(predicted[name], episodes) for name in stage.methods}, stage.way)
+    write_predictions(predicted, episodes, [clip.clip_id for clip in data.rows])
+    write_metrics("evaluate", {"classes": len(classes.unique()), "way": stage.way, "instances": instances, **results})
     write_curves(results)
     print_summary(results)
+
+
+def load_learner(method: Method, shape: FeatureShape, classes: int, settings: TrainingParams) -> FewShotLearner:
+    """A method's learner with the weights that stage 3 has trained.
+
+    Args:
+        method: the method.
+        shape: of a window's features.
+        classes: number of classes that the embedding was trained on.
+        settings: all params.
+
+    Raises:
+        WorkError: stage 3 has not finished with these params and data.
+    """
+    learner = build_learner(method, shape, settings.stage3)
+    if method.trains_embedding:
+        classifier = build_classifier(shape, classes, settings.stage3)
+        load_finished(stage3_run(settings, embedding_run(pretrained=method.pretrained)), classifier)
+        learner.embedding = classifier.embedding
+    if method.trains_head:
+        load_finished(stage3_run(settings, method.name), learner.head)
+    return learner
 
 
 def class_ids(rows: Sequence[Clip]) -> Tensor:
@@ -99,41 +134,20 @@ def count_instances(classes: Tensor, way: int, wanted: int) -> int:
     return min(wanted, int(counts[way - 1]))
 
 
-@torch.no_grad()
-def run_episodes(model: FewShotLearner, features: Tensor, episodes: Episodes) -> Tensor:
-    """Accuracy of a learner in each round of each episode, (episodes, rounds); features (N, times, F)."""
-    device = model.scale.device
-    hits = []
-    for clips, labels in zip(episodes.clips.split(_BATCH), episodes.labels.split(_BATCH), strict=True):
-        logits, _ = model(features[clips].to(device), labels.to(device))
-        hits.append((logits.argmax(-1).cpu() == labels).float().mean(2))
-    return torch.cat(hits)
-
-
-@torch.no_grad()
-def nearest_mean(features: Tensor, episodes: Episodes) -> Tensor:
-    """Accuracy of predicting the class whose clips of earlier rounds have the most similar mean feature.
-
-    Nothing but the encoder is trained. In the first round every class mean is zero, and label 0 is predicted.
+def compare(by_method: Mapping[str, Tensor], way: int) -> dict[str, Result]:
+    """Accuracies of every method, and paired differences from the first.
 
     Args:
-        features: (N, times, F); scaled to unit length here.
-        episodes: of these clips.
-
-    Returns:
-        (episodes, rounds)
+        by_method: accuracy in each round of each episode, (episodes, rounds); the same episodes for all.
+        way: classes in an episode.
     """
-    vectors = F.normalize(features.float().flatten(1), dim=1)
-    way = episodes.labels.shape[2]
-    hits = []
-    for clips, labels in zip(episodes.clips, episodes.labels, strict=True):
-        sums = torch.zeros(way, vectors.shape[1])
-        by_round = []
-        for queries, truth in zip(vectors[clips], labels, strict=True):
-            by_round.append(((queries @ sums.T).argmax(1) == truth).float().mean())
-            sums.index_add_(0, truth, queries)
-        hits.append(torch.stack(by_round))
-    return torch.stack(hits)
+    first = next(iter(by_method.values()))
+    results = {}
+    for name, values in by_method.items():
+        results[name] = summarise(values, way)
+        if values is not first:
+            results[name]["difference"] = summarise(values - first, way)["few_shot"]
+    return results
 
 
 def summarise(hits: Tensor, way: int) -> Result:
@@ -156,6 +170,35 @@ def summarise(hits: Tensor, way: int) -> Result:
         "instance_ci95": {str(number): ci95 for number, (_, ci95) in enumerate(by_instance, 1)},
         "few_shot": few_shot,
     }
+
+
+def write_predictions(predicted: Mapping[str, Tensor], episodes: Episodes, clip_ids: Sequence[str]) -> None:
+    """Write logs/evaluate.parquet: method, episode, instance (from 1), clip_id, label and predicted label of every clip.
+
+    Args:
+        predicted: labels by method, (episodes, rounds, way).
+        episodes: the episodes.
+        clip_ids: by position.
+    """
+    number, rounds, way = episodes.labels.shape
+    size = rounds * way
+    names = pa.array(clip_ids, pa.string())
+    table = pa.concat_tables(
+        pa.table(
+            {
+                "method": pa.array([name] * (number * size)).dictionary_encode(),
+                "episode": pa.array(np.repeat(np.arange(number), size), pa.int32()),
+                "instance": pa.array(np.tile(np.repeat(np.arange(1, rounds + 1), way), number), pa.int16()),
+                "clip_id": names.take(pa.array(episodes.clips.flatten().numpy())).dictionary_encode(),
+                "label": pa.array(episodes.labels.flatten().numpy(), pa.int16()),
+                "predicted": pa.array(labels.flatten().numpy(), pa.int16()),
+            }
+        )
+        for name, labels in predicted.items()
+    )
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    write_bytes(PREDICTIONS, file.getvalue())
 
 
 def write_curves(results: dict[str, Result]) -> None:

@@ -9,6 +9,19 @@ from common.sections import SECTIONS
 Storage = Literal["auto", "memory", "decode", "stream"]
 Compile = Literal["auto", "always", "never"]
 Scale = Annotated[float, Range(0.0, 1000.0)]
+HeadName = Literal["mann", "lstm", "transformer", "prototypes", "linear", "nearest_mean"]
+MethodName = Literal[
+    "mann_pretrained",
+    "mann_scratch",
+    "lstm_pretrained",
+    "transformer_pretrained",
+    "prototypes_pretrained",
+    "prototypes_scratch",
+    "linear_pretrained",
+    "untrained",
+    "nearest_mean_pretrained",
+    "nearest_mean_scratch",
+]
 
 
 @dataclass(frozen=True)
@@ -210,17 +223,34 @@ class Stage2(Autoencoder):
 
 @dataclass(frozen=True)
 class Adapter:
+    """The network that embeds a clip's features.
+
+    Args:
+        width: channels of the convolution over space and time.
+        hidden: width of the layer before the embedding.
+    """
+
     width: Positive
     hidden: Positive
+    dropout: Annotated[float, Range(0.0, 0.9)]
 
 
 @dataclass(frozen=True)
 class Memory:
+    """The memory-augmented network.
+
+    Args:
+        write: `shared`: every head writes to all least-used rows, as published; `per_head`: to one of its own.
+        softmax: of the read weights: `plain`, as published, or `sharpened` by a learned key strength.
+    """
+
     rows: Positive
     width: Positive
     controller: Positive
     heads: Positive
     decay: Fraction
+    write: Literal["shared", "per_head"]
+    softmax: Literal["plain", "sharpened"]
     key_strength: Scale
 
     def __post_init__(self) -> None:
@@ -229,19 +259,57 @@ class Memory:
 
 
 @dataclass(frozen=True)
+class StackedLSTM:
+    units: Positive
+    layers: Positive
+
+
+@dataclass(frozen=True)
+class InContextTransformer:
+    width: Positive
+    depth: Positive
+    heads: Positive
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise ValueError(f"heads is {self.heads}: must divide width, {self.width}")
+
+
+@dataclass(frozen=True)
 class Stage3:
+    """Few-shot learners on features of a frozen encoder.
+
+    Args:
+        methods: that are trained and evaluated.
+        windows: of each clip; its embedding is the mean of theirs.
+        validation_classes: of the training classes, left out of training and measured instead.
+        views: embeddings of each training clip, with dropout, that the heads train on.
+        embedding_optimiser: of the embedding, which classifies the training classes; a step takes `batch` clips.
+        optimiser: of the heads; a step takes `batch` episodes.
+    """
+
+    methods: tuple[MethodName, ...]
     way: Annotated[int, Range(2, 100)]
     instances: Annotated[int, Range(2, 100)]
     windows: Positive
     feature_grid: Positive
     adapter: Adapter
     embedding: Positive
-    embedding_scale: Scale
-    class_loss: Annotated[float, Range(0.0, 100.0)]
     class_scale: Scale
+    label_smoothing: Fraction
+    validation_classes: Count
+    views: Positive
+    embedding_scale: Scale
     memory: Memory
+    lstm: StackedLSTM
+    transformer: InContextTransformer
+    embedding_optimiser: Optimiser
     optimiser: Optimiser
     seed: Count
+
+    def __post_init__(self) -> None:
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise ValueError(f"methods is {list(self.methods)}: must name at least one, and none twice")
 
 
 @dataclass(frozen=True)

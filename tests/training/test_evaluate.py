@@ -3,15 +3,14 @@
 import math
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from torch import Generator
 
 from common.errors import ParamError
-from tests.training.fewshot.small import settings
 from training import evaluate
 from training.fewshot.episodes import EpisodeSampler
-from training.fewshot.learner import FewShotLearner
 
 CLASSES = torch.arange(5).repeat_interleave(6)
 
@@ -38,45 +37,34 @@ def test_five_shots_are_the_sixth_instance():
     assert few_shot["3way_5shot"]["mean"] == pytest.approx(float(hits[:, 5].mean()))
 
 
-def test_accuracies_of_a_learner_are_those_of_its_predictions_one_by_one():
-    torch.manual_seed(0)
-    model = FewShotLearner(5, 4, 5, settings(), external_memory=True).eval()
-    features, drawn = torch.randn(30, 4, 5), episodes(45)  # more than two batches
-    hits = evaluate.run_episodes(model, features, drawn)
-    assert hits.shape == (45, 4)
-    for number in (0, 19, 20, 44):
-        clips, labels = drawn.clips[number : number + 1], drawn.labels[number : number + 1]
-        with torch.no_grad():
-            predicted = model(features[clips], labels)[0].argmax(-1)
-        assert hits[number].tolist() == pytest.approx((predicted == labels).float().mean(2)[0].tolist())
+def test_differences_are_paired_by_episode():
+    first, second = torch.rand(50, 6), torch.rand(50, 6)
+    results = evaluate.compare({"mann": first, "mean": second}, way=5)
+    assert "difference" not in results["mann"]
+    for shots, column in (("5way_1shot", 1), ("5way_5shot", 5)):
+        paired = (second - first)[:, column].numpy()
+        found = results["mean"]["difference"][shots]
+        assert found["mean"] == pytest.approx(paired.mean(), abs=1e-6)
+        assert found["ci95"] == pytest.approx(1.96 * paired.std(ddof=1) / math.sqrt(50), rel=1e-4)
 
 
-def test_nearest_mean_is_that_of_a_loop():
-    torch.manual_seed(0)
-    features, drawn = torch.randn(30, 4, 5), episodes(10)
-    vectors = features.reshape(30, -1).numpy()
-    vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    hits = evaluate.nearest_mean(features, drawn)
-    for number in range(10):
-        support = {0: [], 1: [], 2: []}
-        for round_number in range(4):
-            clips, labels = drawn.clips[number, round_number].tolist(), drawn.labels[number, round_number].tolist()
-            right = 0
-            for clip, label in zip(clips, labels, strict=True):
-                similarity = [
-                    vectors[clip] @ np.mean(support[way], axis=0) if support[way] else 0.0 for way in range(3)
-                ]
-                right += int(np.argmax(similarity)) == label
-            for clip, label in zip(clips, labels, strict=True):
-                support[label].append(vectors[clip])
-            assert float(hits[number, round_number]) == pytest.approx(right / 3)
-
-
-def test_nearest_mean_is_right_once_separable_classes_are_labelled():
-    features = torch.eye(5)[CLASSES][:, None] + 0.01 * torch.randn(30, 1, 5)
-    hits = evaluate.nearest_mean(features, episodes(20))
-    assert hits[:, 0].tolist() == pytest.approx([1 / 3] * 20)  # always label 0
-    assert (hits[:, 1:] == 1).all()
+def test_every_prediction_is_written(here):
+    drawn = episodes(3)
+    predicted = {"mann": drawn.labels, "mean": torch.zeros_like(drawn.labels)}
+    evaluate.write_predictions(predicted, drawn, [f"clip{number}" for number in range(30)])
+    rows = pq.read_table(here / "logs/evaluate.parquet").to_pylist()
+    assert len(rows) == 2 * 3 * 4 * 3
+    assert rows[0] == {
+        "method": "mann",
+        "episode": 0,
+        "instance": 1,
+        "clip_id": f"clip{int(drawn.clips[0, 0, 0])}",
+        "label": int(drawn.labels[0, 0, 0]),
+        "predicted": int(drawn.labels[0, 0, 0]),
+    }
+    last = rows[-1]
+    assert (last["method"], last["episode"], last["instance"], last["predicted"]) == ("mean", 2, 4, 0)
+    assert last["clip_id"] == f"clip{int(drawn.clips[2, 3, 2])}"
 
 
 def test_a_batch_of_episodes_is_the_same_for_every_method():

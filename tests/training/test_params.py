@@ -55,7 +55,7 @@ def test_every_value_in_the_file_reaches_the_settings(here):
         ({"stage3__memory__heads": 200}, r"stage3\.memory: heads is 200: must be at most rows, 128"),
         ({"stage3__way": 1}, r"stage3\.way is 1: must be from 2 to 100"),
         ({"stage3__ways": 5}, r"stage3\.ways is unknown: did you mean way\?"),
-        ({"stage3__class_loss": float("inf")}, r"stage3\.class_loss is inf"),
+        ({"stage3__class_scale": float("inf")}, r"stage3\.class_scale is inf"),
         ({"evaluate__episodes": 0}, r"evaluate\.episodes is 0: must be at least 1"),
     ],
 )

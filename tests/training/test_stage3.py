@@ -1,67 +1,100 @@
-"""Stage 3's loss."""
+"""Stage 3's tasks and classes."""
 
-from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch.nn import functional as F
 
+from common.errors import ParamError
 from tests.training.fewshot.small import settings
 from training.engine.loop import Draw
 from training.fewshot.episodes import EpisodeSampler
-from training.fewshot.learner import FewShotLearner
-from training.stage3 import episode_task
+from training.fewshot.features import FeatureShape
+from training.fewshot.methods import build_classifier, build_head
+from training.stage3 import class_task, episode_task, split_classes, validate
 
 CLASSES = torch.arange(5).repeat_interleave(6)
 STAGE = settings()
+ROWS = [SimpleNamespace(class_id=10 * int(number)) for number in CLASSES]
 
 
-@pytest.fixture
-def model():
-    torch.manual_seed(0)
-    return FewShotLearner(5, 4, 5, STAGE, external_memory=True)
+def drawn(task, seed):
+    return task.draw(Draw(0, torch.Generator().manual_seed(seed)))
 
 
-def drawn(seed):
-    """The episodes and windows that the loss draws from a generator of this seed."""
-    generator = torch.Generator().manual_seed(seed)
-    episodes = EpisodeSampler(CLASSES, 3, 4).draw(4, generator)
-    return episodes, torch.randint(2, episodes.clips.shape, generator=generator)
-
-
-def compute(model, features, stage=STAGE, seed=7):
-    sampler = EpisodeSampler(CLASSES, 3, 4)
-    task = episode_task(model, sampler, features, CLASSES, stage)
-    return task.compute(task.draw(Draw(0, torch.Generator().manual_seed(seed))))
-
-
-def test_the_loss_is_that_of_all_predictions_and_of_the_classes(model):
-    features = torch.randn(30, 2, 4, 5)
-    episodes, window = drawn(7)
-    logits, embedded = model(features[episodes.clips, window], episodes.labels)
+def test_the_loss_of_a_head_is_that_of_all_its_predictions_and_the_accuracy_that_of_the_last_round():
+    head, embedded = build_head("mann", STAGE), torch.randn(30, 2, 6)
+    task = episode_task(head, EpisodeSampler(CLASSES, 3, 4), embedded, STAGE)
+    batch = drawn(task, 7)
+    assert batch.embedded.shape == (4, 4, 3, 6)
+    logits = head.rounds(batch.embedded, F.one_hot(batch.labels, 3).float())
     losses = [
-        F.cross_entropy(logits[b, r, w], episodes.labels[b, r, w]) for b in range(4) for r in range(4) for w in range(3)
+        F.cross_entropy(logits[b, r, w], batch.labels[b, r, w]) for b in range(4) for r in range(4) for w in range(3)
     ]
-    classes = model.class_loss(embedded.reshape(-1, 6), CLASSES[episodes.clips].reshape(-1))
-    torch.testing.assert_close(compute(model, features)["loss"], torch.stack(losses).mean() + 0.5 * classes)
+    hits = [int(logits[b, 3, w].argmax()) == int(batch.labels[b, 3, w]) for b in range(4) for w in range(3)]
+    measured = task.compute(batch)
+    torch.testing.assert_close(measured["loss"], torch.stack(losses).mean())
+    assert float(measured["accuracy"]) == pytest.approx(sum(hits) / 12)
 
 
-def test_without_a_class_loss_the_class_head_gets_no_gradient(model):
-    compute(model, torch.randn(30, 2, 4, 5), replace(STAGE, class_loss=0.0))["loss"].backward()
-    assert model.class_head.weight.grad is None
-    assert model.scale.grad is not None
+def test_every_view_of_every_clip_is_used():
+    embedded = torch.arange(60.0).reshape(30, 2, 1).expand(-1, -1, 6)
+    task = episode_task(build_head("mann", STAGE), EpisodeSampler(CLASSES, 3, 4), embedded, STAGE)
+    shown = torch.cat([drawn(task, seed).embedded[..., 0].flatten() for seed in range(20)])
+    assert len(shown.unique()) > 55
 
 
-def test_the_accuracy_is_that_of_the_last_round(model):
-    features = torch.randn(30, 2, 4, 5)
-    episodes, window = drawn(7)
-    logits, _ = model(features[episodes.clips, window], episodes.labels)
-    hits = [int(logits[b, 3, w].argmax()) == int(episodes.labels[b, 3, w]) for b in range(4) for w in range(3)]
-    assert float(compute(model, features)["accuracy"]) == pytest.approx(sum(hits) / 12)
+def test_an_embedding_is_trained_by_classifying_random_windows():
+    model = build_classifier(FeatureShape(4, 2, 5), 3, STAGE)
+    features, clips = torch.randn(30, 2, 4, 4, 5), torch.tensor([3, 8, 15, 20])
+    numbers = torch.tensor([0, 1, 2, 2])
+    task = class_task(model.eval(), features, clips, numbers, STAGE)
+    batch = drawn(task, 3)
+    for shown, number in zip(batch.features[:, 0], batch.classes.tolist(), strict=True):
+        matches = [(int(c), w) for c in clips for w in range(2) if torch.equal(features[c, w], shown)]
+        assert len(matches) == 1
+        assert numbers[clips.tolist().index(matches[0][0])] == number
+    measured = task.compute(batch)
+    logits = model(batch.features)
+    torch.testing.assert_close(measured["loss"], F.cross_entropy(logits, batch.classes))
+    torch.testing.assert_close(measured["accuracy"], (logits.argmax(1) == batch.classes).float().mean())
 
 
-def test_every_window_of_a_clip_is_used(model):
-    features = torch.randn(30, 2, 4, 5).requires_grad_()
-    for seed in range(6):
-        compute(model, features, seed=seed)["loss"].backward()
-    assert (features.grad.abs().sum((2, 3)) > 0).float().mean() > 0.9
+def test_validation_classes_are_left_out_of_training():
+    training, measured = split_classes(ROWS, settings(validation_classes=2, way=2))
+    assert len(training.classes) == 3
+    assert sorted([*training.classes.tolist(), *measured.classes.tolist()]) == [0, 10, 20, 30, 40]
+    for part in (training, measured):
+        ids = torch.tensor([ROWS[clip].class_id for clip in part.clips])
+        assert torch.equal(part.classes[part.numbers], ids)
+        clips = part.sampler.draw(30, torch.Generator().manual_seed(0)).clips.unique()
+        assert {ROWS[clip].class_id for clip in clips} == set(part.classes.tolist())
+
+
+def test_without_validation_classes_all_are_trained_on():
+    training, measured = split_classes(ROWS, STAGE)
+    assert measured is None
+    assert training.clips.tolist() == list(range(30))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"way": 6}, "ask for 6-way episodes of 4 clips a class: 5 classes have as many"),
+        ({"validation_classes": 2}, "ask for the validation classes: 3-way episodes of 4 clips a class: 2 classes"),
+        ({"validation_classes": 9}, "ask for 3-way episodes of 4 clips a class: 0 classes"),
+    ],
+)
+def test_too_few_classes_are_a_param_error(changes, message):
+    with pytest.raises(ParamError, match=message):
+        split_classes(ROWS, settings(**changes))
+
+
+def test_validation_is_the_accuracy_on_the_classes_left_out():
+    stage = settings(validation_classes=2, way=2)
+    _, measured = split_classes(ROWS, stage)
+    model = build_classifier(FeatureShape(4, 2, 5), 3, stage).embedding
+    signal = torch.randn(5, 1, 4, 4, 5)[CLASSES].expand(-1, 2, -1, -1, -1)  # a pattern per class
+    found = validate(model, build_head("prototypes", stage), signal, measured, stage)
+    assert found == {"validation_1shot": 1.0, "validation_last": 1.0}

@@ -1,33 +1,92 @@
-"""The trained embedding of a clip, from features of a frozen encoder."""
+"""Embeddings of clips, from features of a frozen encoder."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from training.fewshot.features import FeatureShape
 
-class TemporalAdapter(nn.Module):
-    """Features (B, times, F) -> embeddings (B, embedding) of unit length.
 
-    A linear layer on each time patch, two residual convolutions along time, and two linear layers on the whole.
+class SpaceTimeAdapter(nn.Module):
+    """Features of a window (B, times, places, F) -> embeddings (B, embedding) of unit length.
+
+    A linear layer at each place and time; a residual convolution over time, rows and columns; mean and maximum over places;
+    two residual convolutions along time; and two linear layers on all times. Weights are shared by all places, so an
+    embedding depends little on where in the picture something moves.
 
     Args:
-        features: F.
-        times: time patches.
+        shape: of the features.
         embedding: values of an embedding.
-        width: channels of the convolutions.
+        width: channels of the convolution over space and time.
         hidden: width of the layer before the embedding.
+        dropout: probability that a channel, and a value before each of the last linear layers, is set to zero in training.
     """
 
-    def __init__(self, features: int, times: int, embedding: int, *, width: int, hidden: int) -> None:
+    def __init__(self, shape: FeatureShape, embedding: int, *, width: int, hidden: int, dropout: float = 0.0) -> None:
         super().__init__()
-        self.each_time = nn.Sequential(nn.Linear(features, width), nn.GELU())
-        self.along_time = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(2))
+        self.side = shape.side
+        self.each_place = nn.Linear(shape.values, width)
+        self.channels = nn.Dropout3d(dropout)
+        self.over_space = nn.Conv3d(width, width, 3, padding=1)
+        self.along_time = nn.ModuleList(nn.Conv1d(2 * width, 2 * width, 3, padding=1) for _ in range(2))
+        flat = 2 * width * shape.times
         self.out = nn.Sequential(
-            nn.LayerNorm(times * width), nn.Linear(times * width, hidden), nn.GELU(), nn.Linear(hidden, embedding)
+            nn.LayerNorm(flat),
+            nn.Dropout(dropout),
+            nn.Linear(flat, hidden),
+            nn.GELU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, embedding),
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, times, F) -> (B, embedding)"""
-        channels = self.each_time(features.float()).transpose(1, 2)
+        """(B, times, places, F) -> (B, embedding)"""
+        maps = F.gelu(self.each_place(features.float())).permute(0, 3, 1, 2).unflatten(3, (self.side, self.side))
+        maps = self.channels(maps)
+        maps = maps + F.gelu(self.over_space(maps))
+        channels = torch.cat([maps.mean((3, 4)), maps.amax((3, 4))], 1)  # (B, 2 * width, times)
         for convolution in self.along_time:
             channels = channels + F.gelu(convolution(channels))
         return F.normalize(self.out(channels.flatten(1)), dim=1)
+
+
+class ClipEmbedding(nn.Module):
+    """Features of a clip's windows (B, windows, ...) -> embeddings (B, E), the mean over windows at unit length."""
+
+    def __init__(self, adapter: SpaceTimeAdapter) -> None:
+        super().__init__()
+        self.adapter = adapter
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, windows, times, places, F) -> (B, E)"""
+        by_window = self.adapter(features.flatten(0, 1)).unflatten(0, features.shape[:2])
+        return F.normalize(by_window.mean(1), dim=1)
+
+
+class FlatEmbedding(nn.Module):
+    """The features of all windows as one vector of unit length, without trained parameters."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, ...) -> (B, E)"""
+        return F.normalize(features.float().flatten(1), dim=1)
+
+
+class ClassifiedEmbedding(nn.Module):
+    """An embedding with a classifier of the training classes, by which it is trained.
+
+    Args:
+        embedding: of clips.
+        values: of an embedding.
+        classes: number of logits.
+        scale: factor on cosine similarities.
+    """
+
+    def __init__(self, embedding: ClipEmbedding, values: int, classes: int, scale: float) -> None:
+        super().__init__()
+        self.embedding, self.scale = embedding, scale
+        self.weight = nn.Parameter(torch.randn(classes, values))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, windows, times, places, F) -> logits (B, classes), scaled cosine similarities"""
+        embedded: Tensor = self.embedding(features)
+        return self.scale * embedded @ F.normalize(self.weight, dim=1).T

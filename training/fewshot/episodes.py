@@ -34,13 +34,15 @@ class EpisodeSampler:
         classes: class of each clip, (N,).
         way: classes in an episode.
         shots: clips of each class in an episode; classes with fewer clips are left out.
+        only: the classes that are drawn; None: all.
 
     Raises:
         ValueError: fewer than `way` classes have `shots` clips.
     """
 
-    def __init__(self, classes: Tensor, way: int, shots: int) -> None:
-        by_class = [(classes == number).nonzero()[:, 0] for number in classes.unique()]
+    def __init__(self, classes: Tensor, way: int, shots: int, *, only: Tensor | None = None) -> None:
+        drawn = classes.unique() if only is None else only
+        by_class = [(classes == number).nonzero()[:, 0] for number in drawn]
         self._by_class = [clips for clips in by_class if len(clips) >= shots]
         if len(self._by_class) < way:
             raise ValueError(f"{way}-way episodes of {shots} clips a class: {len(self._by_class)} classes have as many")

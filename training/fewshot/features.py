@@ -1,5 +1,7 @@
 """Clip features for few-shot learning: how the tokens of a frozen encoder change over a window."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -11,6 +13,14 @@ from training.models.preprocess import preprocess
 
 _BATCH = 32
 _EPS = 1e-6
+
+
+class FeatureShape(NamedTuple):
+    """Shape of a window's features, (times, side * side, values)."""
+
+    times: int
+    side: int
+    values: int
 
 
 @torch.no_grad()
@@ -27,35 +37,34 @@ def extract(model: MAE, data: ClipWindows, *, windows: int, grid: int) -> Tensor
         grid: places along each side that are kept.
 
     Returns:
-        (clips, windows, time patches, values) half precision, on the host; see `feature_shape`.
+        (clips, windows, times, places, values) half precision, on the host; see `feature_shape`.
     """
     model.eval()
-    found = []
+    shape = feature_shape(model.config, grid)
+    found = torch.empty(len(data), windows, shape.times, shape.side**2, shape.values, dtype=torch.half)
     total = -(-len(data) // _BATCH)
     for index in tqdm(data.batches(_BATCH), total=total, desc="encode clips", unit="batch", disable=None):
-        views = []
         for number in range(windows):
             video = preprocess(data.even_windows(index, number, windows), model.config)
-            views.append(temporal_change(_pool(model.encode(video).float(), model, grid)).half().cpu())
-        found.append(torch.stack(views, 1))
-    return torch.cat(found)
+            pooled = _pool(model.encode(video).float(), model, shape)
+            found[index, number] = temporal_change(pooled).half().cpu()
+    return found
 
 
-def feature_shape(config: ModelConfig, grid: int) -> tuple[int, int]:
-    """Time patches, and values of each, of the features that `extract` returns for a model."""
-    side = min(grid, config.grid.side)
-    return config.grid.time_patches, side * side * config.dim
+def feature_shape(config: ModelConfig, grid: int) -> FeatureShape:
+    """Shape of the features that `extract` returns for a window."""
+    return FeatureShape(config.grid.time_patches, min(grid, config.grid.side), config.dim)
 
 
 def temporal_change(features: Tensor) -> Tensor:
-    """(B, times, F) less its mean over time, then divided by the deviation over time and features of each window."""
+    """(B, times, places, F) less its mean over time, then divided by the deviation over each window."""
     change = features - features.mean(1, keepdim=True)
-    return change / (change.std((1, 2), keepdim=True) + _EPS)
+    return change / (change.std((1, 2, 3), keepdim=True) + _EPS)
 
 
-def _pool(tokens: Tensor, model: MAE, grid: int) -> Tensor:
-    """Tokens (B, N, D) averaged over places -> (B, time patches, grid * grid * D)."""
+def _pool(tokens: Tensor, model: MAE, shape: FeatureShape) -> Tensor:
+    """Tokens (B, N, D) averaged over places -> (B, times, places, D)."""
     patches = model.config.grid
     maps = tokens.reshape(-1, patches.side, patches.side, tokens.shape[2]).permute(0, 3, 1, 2)
-    pooled = F.adaptive_avg_pool2d(maps, min(grid, patches.side))
-    return pooled.reshape(len(tokens), patches.time_patches, -1)
+    pooled = F.adaptive_avg_pool2d(maps, shape.side).flatten(2).transpose(1, 2)
+    return pooled.reshape(len(tokens), shape.times, -1, tokens.shape[2])

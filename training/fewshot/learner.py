@@ -1,85 +1,60 @@
-"""A few-shot learner: embed each clip, predict its episode label from memory, then write it with its label to memory.
+"""A few-shot learner: the embedding of clip features, and a head that classifies embeddings by a labelled support."""
 
-The clips of a round are predicted from the memory that earlier rounds have left, and only then written. So predictions of
-the first round are at chance, and those of round k measure accuracy after k - 1 labelled clips per class.
-"""
-
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.fewshot.adapter import TemporalAdapter
-from training.fewshot.lstm import LSTMMemory
-from training.fewshot.mann import MANN
-from training.fewshot.memory import SequenceMemory
-from training.params import Stage3
+from training.fewshot.adapter import ClipEmbedding, FlatEmbedding
+from training.fewshot.head import Head
 
 
 class FewShotLearner(nn.Module):
-    """Features and episode labels of a batch of episodes -> logits of every clip.
+    """`learner(support_features, support_labels, query_features) -> logits`; `learner.rounds` runs whole episodes.
 
     Args:
-        features: values of a clip's features at each time patch.
-        times: time patches.
-        classes: training classes, for `class_loss`.
-        settings: of the network.
-        external_memory: a memory-augmented network; else an LSTM.
+        embedding: features (n, windows, times, places, F) -> embeddings (n, E).
+        head: classifies the embeddings.
+        way: classes in an episode.
     """
 
-    def __init__(self, features: int, times: int, classes: int, settings: Stage3, *, external_memory: bool) -> None:
+    def __init__(self, embedding: ClipEmbedding | FlatEmbedding, head: Head, way: int) -> None:
         super().__init__()
-        adapter, memory = settings.adapter, settings.memory
-        self.way, self.class_scale = settings.way, settings.class_scale
-        self.adapter = TemporalAdapter(features, times, settings.embedding, width=adapter.width, hidden=adapter.hidden)
-        self.scale = nn.Parameter(torch.tensor(settings.embedding_scale))
-        self.class_head = nn.Linear(settings.embedding, classes, bias=False)
-        inputs = settings.embedding + settings.way
-        self.memory: SequenceMemory
-        if external_memory:
-            self.memory = MANN(
-                inputs,
-                settings.way,
-                rows=memory.rows,
-                width=memory.width,
-                controller=memory.controller,
-                heads=memory.heads,
-                decay=memory.decay,
-                key_strength=memory.key_strength,
-            )
-        else:
-            self.memory = LSTMMemory(inputs, settings.way, controller=memory.controller)
+        self.embedding, self.head, self.way = embedding, head, way
 
-    def class_loss(self, embedded: Tensor, classes: Tensor) -> Tensor:
-        """Cross entropy of embeddings (n, E) against training classes (n,), by scaled cosine similarity."""
-        cosine = embedded @ F.normalize(self.class_head.weight, dim=1).T
-        return F.cross_entropy(self.class_scale * cosine, classes)
-
-    def forward(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Run the episodes round by round.
+    def forward(self, support_features: Tensor, support_labels: Tensor, query_features: Tensor) -> Tensor:
+        """Classify the queries, independently of each other.
 
         Args:
-            features: (B, rounds, way, times, F).
+            support_features: (B, S, windows, times, places, F).
+            support_labels: episode labels, (B, S).
+            query_features: (B, Q, windows, times, places, F).
+
+        Returns:
+            Logits (B, Q, way).
+        """
+        support, queries = self.embed(support_features), self.embed(query_features)
+        logits: Tensor = self.head(support, self._one_hot(support_labels, support), queries)
+        return logits
+
+    def rounds(self, features: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Classify each round of an episode with the clips of the earlier rounds, and their labels, as support.
+
+        So logits of the first round are at chance, and those of round k measure accuracy after k - 1 labelled clips per class.
+
+        Args:
+            features: (B, rounds, way, windows, times, places, F).
             labels: episode labels, (B, rounds, way).
 
         Returns:
             Logits (B, rounds, way, way), and the clips' embeddings (B, rounds, way, E).
         """
-        embedded = self.adapter(features.flatten(0, 2)).unflatten(0, labels.shape)
-        return self.predict(embedded, F.one_hot(labels, self.way).to(embedded.dtype)), embedded
+        embedded = self.embed(features)
+        logits: Tensor = self.head.rounds(embedded, self._one_hot(labels, embedded))
+        return logits, embedded
 
-    def predict(self, embedded: Tensor, labels: Tensor) -> Tensor:
-        """Logits (B, rounds, way, way) from embeddings (B, rounds, way, E) and one-hot labels (B, rounds, way, way)."""
-        batch, rounds, way = embedded.shape[:3]
-        inputs = self.scale * embedded
-        support = torch.cat([inputs, labels], 3)
-        queries = torch.cat([inputs, torch.zeros_like(labels)], 3)
-        state = self.memory.initial_state(batch)
-        logits = []
-        for number in range(rounds):
-            # Each query gets its own copy of the state and its next state is dropped: queries do not affect each other.
-            copies = tuple(part.repeat_interleave(way, 0) for part in state)
-            predicted, _ = self.memory(queries[:, number].flatten(0, 1), copies)
-            logits.append(predicted.unflatten(0, (batch, way)))
-            for clip in range(way):
-                _, state = self.memory(support[:, number, clip], state)
-        return torch.stack(logits, 1)
+    def embed(self, features: Tensor) -> Tensor:
+        """(..., windows, times, places, F) -> (..., E)"""
+        embedded: Tensor = self.embedding(features.flatten(0, -5)).unflatten(0, features.shape[:-4])
+        return embedded
+
+    def _one_hot(self, labels: Tensor, like: Tensor) -> Tensor:
+        return F.one_hot(labels, self.way).to(like.dtype)

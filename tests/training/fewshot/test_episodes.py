@@ -58,6 +58,11 @@ def test_classes_with_too_few_clips_are_left_out():
     assert shown.unique().tolist() == [1, 2]
 
 
+def test_only_the_classes_asked_for_are_drawn():
+    sampler = EpisodeSampler(CLASSES, 2, 3, only=torch.tensor([1, 4, 6]))
+    assert CLASSES[sampler.draw(50, Generator().manual_seed(0)).clips].unique().tolist() == [1, 4, 6]
+
+
 def test_the_generator_decides():
     first, again, other = (draw(4, shots=3, seed=seed).clips for seed in (1, 1, 2))
     assert torch.equal(first, again)

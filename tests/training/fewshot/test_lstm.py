@@ -6,43 +6,70 @@ import torch
 from training.fewshot.lstm import LSTMMemory
 
 
+def network():
+    torch.manual_seed(0)
+    return LSTMMemory(4, 3, units=5, layers=2).double()
+
+
 def sigmoid(values):
     return 1 / (1 + np.exp(-values))
 
 
-def cell_step(inputs, hidden, cell, weights, name):
+def cell_step(inputs, hidden, cell, weights, layer):
     """One LSTM cell by its equations; gates in torch's order: input, forget, candidate, output."""
-    gates = inputs @ weights[f"{name}.weight_ih"].T + weights[f"{name}.bias_ih"]
-    gates = gates + hidden @ weights[f"{name}.weight_hh"].T + weights[f"{name}.bias_hh"]
+    gates = inputs @ weights[f"lstm.weight_ih_l{layer}"].T + weights[f"lstm.bias_ih_l{layer}"]
+    gates = gates + hidden @ weights[f"lstm.weight_hh_l{layer}"].T + weights[f"lstm.bias_hh_l{layer}"]
     entry, forget, candidate, out = np.split(gates, 4, axis=1)
     cell = sigmoid(forget) * cell + sigmoid(entry) * np.tanh(candidate)
     return sigmoid(out) * np.tanh(cell), cell
 
 
 def test_steps_follow_the_equations_of_two_stacked_cells():
-    torch.manual_seed(0)
-    model = LSTMMemory(4, 3, controller=5).double()
+    model = network()
     weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
     inputs = torch.randn(2, 6, 4, dtype=torch.float64)
     state = model.initial_state(2)
     hidden = cell = upper_hidden = upper_cell = np.zeros((2, 5))
     for step in range(6):
         logits, state = model(inputs[:, step], state)
-        hidden, cell = cell_step(inputs[:, step].numpy(), hidden, cell, weights, "lower")
-        upper_hidden, upper_cell = cell_step(hidden, upper_hidden, upper_cell, weights, "upper")
-        expected = upper_hidden @ weights["output.weight"].T + weights["output.bias"]
-        np.testing.assert_allclose(logits.detach(), expected, rtol=1e-9)
-        np.testing.assert_allclose(state.cell.detach(), cell, rtol=1e-9)
+        hidden, cell = cell_step(inputs[:, step].numpy(), hidden, cell, weights, 0)
+        upper_hidden, upper_cell = cell_step(hidden, upper_hidden, upper_cell, weights, 1)
+        mean, variance = upper_hidden.mean(1, keepdims=True), upper_hidden.var(1, keepdims=True)
+        normed = (upper_hidden - mean) / np.sqrt(variance + 1e-5)
+        expected = normed @ weights["output.weight"].T + weights["output.bias"]
+        np.testing.assert_allclose(logits.detach(), expected, rtol=1e-6)
+        np.testing.assert_allclose(state[1].detach(), np.concatenate([cell, upper_cell], 1), rtol=1e-9)
+
+
+def test_a_sequence_in_one_call_leaves_the_state_of_single_steps():
+    model, inputs = network(), torch.randn(2, 6, 4, dtype=torch.float64)
+    state = model.initial_state(2)
+    for step in inputs.unbind(1):
+        _, state = model(step, state)
+    for part, expected in zip(model.run(inputs, model.initial_state(2)), state, strict=True):
+        torch.testing.assert_close(part, expected)
+
+
+def test_predictions_from_one_state_are_those_of_single_steps():
+    model, inputs = network(), torch.randn(2, 3, 4, dtype=torch.float64)
+    state = model.run(torch.randn(2, 6, 4, dtype=torch.float64), model.initial_state(2))
+    single = torch.stack([model(inputs[:, number], state)[0] for number in range(3)], 1)
+    torch.testing.assert_close(model.predict(inputs, state), single)
 
 
 def test_the_first_state_is_zero():
-    state = LSTMMemory(4, 3, controller=5).initial_state(2)
-    assert all(part.shape == (2, 5) and not part.any() for part in state)
+    assert all(part.shape == (2, 10) and not part.any() for part in network().initial_state(2))
 
 
-def test_a_step_does_not_change_the_state_it_starts_from():
-    model = LSTMMemory(4, 3, controller=5)
-    _, state = model(torch.randn(2, 4), model.initial_state(2))
-    before = [part.clone() for part in state]
-    model(torch.randn(2, 4), state)
-    assert all(torch.equal(part, old) for part, old in zip(state, before, strict=True))
+def test_forget_gates_start_open_and_recurrent_matrices_orthogonal():
+    weights = dict(network().lstm.named_parameters())
+    assert weights["bias_ih_l1"].tolist() == [0.0] * 5 + [1.0] * 5 + [0.0] * 10
+    for gate in weights["weight_hh_l0"].chunk(4):
+        torch.testing.assert_close(gate @ gate.T, torch.eye(5, dtype=torch.float64), atol=1e-5, rtol=0)
+
+
+def test_gradients_reach_every_parameter():
+    model = network()
+    state = model.run(torch.randn(2, 4, 4, dtype=torch.float64), model.initial_state(2))
+    model.predict(torch.randn(2, 3, 4, dtype=torch.float64), state).square().sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in model.parameters())

@@ -30,32 +30,104 @@ def softmax(values):
     return exponents / exponents.sum(-1, keepdims=True)
 
 
-def test_steps_follow_the_equations():
-    model = network()
-    inputs = torch.randn(1, 5, 4, dtype=torch.float64)
+def sigmoid(values):
+    return 1 / (1 + np.exp(-values))
+
+
+def oracle(weights, inputs, write, decay=0.9):
+    """Logits (S, classes), memory and usage after a sequence (S, inputs), by loops from the equations."""
     memory, read_weights = np.full((ROWS, WIDTH), 1e-6), np.eye(HEADS, ROWS)
     usage, read = np.zeros(ROWS), np.zeros(HEADS * WIDTH)
-    hidden = cell = torch.zeros(1, UNITS, dtype=torch.float64)
-    expected = []
-    for step in range(5):
-        joined = torch.cat([inputs[:, step], torch.from_numpy(read)[None]], 1)
-        hidden, cell = model.controller(joined, (hidden, cell))
-        keys = np.tanh(model.keys(hidden).detach().numpy()).reshape(HEADS, WIDTH)
-        gate = 1 / (1 + np.exp(-model.gates(hidden).detach().numpy()[0]))
-        least = torch.from_numpy(usage).topk(HEADS, largest=False).indices.numpy()
-        write = np.stack([gate[j] * read_weights[j] + (1 - gate[j]) * np.eye(ROWS)[least[j]] for j in range(HEADS)])
-        memory[least[0]] = 0
-        memory = memory + write.T @ keys
-        norms = np.linalg.norm(keys, axis=1)[:, None] * np.maximum(np.linalg.norm(memory, axis=1)[None], 1e-12)
-        strength = model.strength.detach().numpy()
-        read_weights = softmax(strength * (keys @ memory.T) / norms)
-        read = (read_weights @ memory).reshape(-1)
-        usage = 0.9 * usage + (read_weights + write).sum(0)
-        expected.append(model.output(torch.cat([hidden, torch.from_numpy(read)[None]], 1)).detach().numpy())
+    hidden = cell = np.zeros(UNITS)
+    logits = []
+    for step in inputs:
+        gates = weights["controller.weight_ih"] @ np.concatenate([step, read]) + weights["controller.bias_ih"]
+        gates = gates + weights["controller.weight_hh"] @ hidden + weights["controller.bias_hh"]
+        entry, forget, candidate, out = np.split(gates, 4)
+        cell = sigmoid(forget) * cell + sigmoid(entry) * np.tanh(candidate)
+        hidden = sigmoid(out) * np.tanh(cell)
+        keys = np.tanh(weights["keys.weight"] @ hidden + weights["keys.bias"]).reshape(HEADS, WIDTH)
+        alpha = sigmoid(weights["gates.weight"] @ hidden + weights["gates.bias"])
+        similarity = np.array(
+            [[key @ row / (np.linalg.norm(key) * max(np.linalg.norm(row), 1e-12)) for row in memory] for key in keys]
+        )
+        after_read = softmax(weights.get("strength", 1.0) * similarity)
+        vectors = np.concatenate(
+            [sum(after_read[head, row] * memory[row] for row in range(ROWS)) for head in range(HEADS)]
+        )
+        ranked = torch.from_numpy(usage).topk(HEADS, largest=False).indices.numpy()  # breaks ties as the network does
+        memory = memory.copy()
+        memory[ranked[0]] = 0
+        write_weights = np.zeros((HEADS, ROWS))
+        for head in range(HEADS):
+            least_used = np.zeros(ROWS)
+            least_used[ranked if write == "shared" else ranked[head]] = 1
+            write_weights[head] = alpha[head] * read_weights[head] + (1 - alpha[head]) * least_used
+            memory = memory + np.outer(write_weights[head], keys[head])
+        read_weights, read = after_read, vectors
+        usage = decay * usage + read_weights.sum(0) + write_weights.sum(0)
+        logits.append(weights["output.weight"] @ np.concatenate([hidden, read]) + weights["output.bias"])
+    return np.array(logits), memory, usage
+
+
+VARIANTS = pytest.mark.parametrize(
+    ("write", "softmax"),
+    [("shared", "sharpened"), ("per_head", "sharpened"), ("shared", "plain"), ("per_head", "plain")],
+)
+
+
+@VARIANTS
+def test_steps_follow_the_equations(write, softmax):
+    model = network(write=write, softmax=softmax)
+    inputs = torch.randn(1, 7, 4, dtype=torch.float64)
+    weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
+    assert ("strength" in weights) == (softmax == "sharpened")
+    expected, memory, usage = oracle(weights, inputs[0].numpy(), write)
     logits, state = run(model, inputs)
-    np.testing.assert_allclose(logits.detach().numpy()[0], np.concatenate(expected), rtol=1e-6)
+    np.testing.assert_allclose(logits.detach().numpy()[0], expected, rtol=1e-6)
     np.testing.assert_allclose(state.memory.detach().numpy()[0], memory, rtol=1e-6)
     np.testing.assert_allclose(state.usage.detach().numpy()[0], usage, rtol=1e-6)
+
+
+@VARIANTS
+def test_gradients_are_the_differences_of_the_equations(write, softmax):
+    model = network(write=write, softmax=softmax)
+    inputs = torch.randn(1, 5, 4, dtype=torch.float64)
+    factors = torch.randn(5, 5, dtype=torch.float64)
+    (run(model, inputs)[0][0] * factors).sum().backward()
+    weights = {name: value.detach().numpy().copy() for name, value in model.named_parameters()}
+
+    def total():
+        return float((oracle(weights, inputs[0].numpy(), write)[0] * factors.numpy()).sum())
+
+    rng = np.random.default_rng(0)
+    for name, parameter in model.named_parameters():
+        direction = rng.normal(size=weights[name].shape)
+        kept = weights[name]
+        weights[name] = kept + 1e-6 * direction
+        above = total()
+        weights[name] = kept - 1e-6 * direction
+        slope = (above - total()) / 2e-6
+        weights[name] = kept
+        assert float((parameter.grad.numpy() * direction).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-6), name
+
+
+@VARIANTS
+def test_predictions_without_copies_of_the_memory_are_those_of_single_steps(write, softmax):
+    model = network(write=write, softmax=softmax)
+    _, state = run(model, torch.randn(3, 4, 4, dtype=torch.float64))
+    queries = torch.randn(3, 5, 4, dtype=torch.float64)
+    single = torch.stack([model(queries[:, number], state)[0] for number in range(5)], 1)
+    torch.testing.assert_close(model.predict(queries, state), single)
+
+
+def test_a_step_reads_the_memory_as_it_was_before_its_own_write():
+    model = network()
+    _, state = run(model, torch.randn(1, 3, 4, dtype=torch.float64))
+    with torch.no_grad():
+        logits = model(torch.ones(1, 4, dtype=torch.float64), state)[0]
+        model.gates.bias.add_(3.0)  # changes the write alone
+        assert torch.equal(model(torch.ones(1, 4, dtype=torch.float64), state)[0], logits)
 
 
 def test_the_first_state_is_an_unwritten_memory_that_head_j_reads_at_row_j():
@@ -69,29 +141,38 @@ def test_the_first_state_is_an_unwritten_memory_that_head_j_reads_at_row_j():
     assert state.read.shape == (3, HEADS * WIDTH)
 
 
-def test_a_key_that_was_written_is_read_back_by_the_same_key():
-    model = network()
-    for gate in (model.gates.weight, model.gates.bias):
-        torch.nn.init.zeros_(gate)
-    torch.nn.init.constant_(model.gates.bias, -50.0)  # writes go to the least-used rows only
-    _, state = model(torch.randn(1, 4, dtype=torch.float64), model.initial_state(1))
-    written = state.memory[0].norm(dim=1) > 0.01
-    assert written.sum() == HEADS
-    assert set(state.read_weights[0].argmax(1).tolist()) == set(written.nonzero()[:, 0].tolist())
-
-
-def test_heads_write_to_the_least_used_rows_and_only_the_least_used_is_erased():
-    model = network()
+def closed_gates(model):
+    """Writes go to the least-used rows only."""
     torch.nn.init.zeros_(model.gates.weight)
     torch.nn.init.constant_(model.gates.bias, -50.0)
+
+
+@pytest.mark.parametrize("write", ["shared", "per_head"])
+def test_keys_are_written_to_the_least_used_rows_and_only_the_least_used_is_erased(write):
+    model = network(write=write)
+    closed_gates(model)
     state = model.initial_state(1)
     usage = torch.tensor([[0.5, 0.1, 0.9, 0.2, 0.8, 0.7]], dtype=torch.float64)
     old = torch.arange(18, dtype=torch.float64).reshape(1, 6, 3)
     _, after = model(torch.randn(1, 4, dtype=torch.float64), state._replace(usage=usage, memory=old))
-    change = (after.memory - old)[0]
-    assert (change.norm(dim=1) > 1e-6).nonzero()[:, 0].tolist() == [1, 3]
-    assert after.memory[0, 1].abs().max() <= 1  # a key alone: the old row is erased
-    assert after.memory[0, 3].max() > 9  # a key added to the old row
+    assert ((after.memory - old)[0].norm(dim=1) > 1e-6).nonzero()[:, 0].tolist() == [1, 3]
+    first, second = after.memory[0, 1], after.memory[0, 3] - old[0, 3]  # the row of the least usage was erased
+    assert torch.allclose(first, second) == (write == "shared")  # every head writes to both rows, or one to each
+
+
+def test_a_key_is_read_from_the_row_that_it_was_written_to_the_step_before():
+    model = network(write="per_head")
+    closed_gates(model)
+    torch.nn.init.zeros_(model.controller.weight_hh)
+    inputs = torch.randn(1, 4, dtype=torch.float64)
+    first = model.initial_state(1)
+    _, state = model(inputs, first)
+    _, after = model(
+        inputs, state._replace(read=first.read, hidden=first.hidden, cell=first.cell)
+    )  # the same keys again
+    written = (state.memory[0].norm(dim=1) > 0.01).nonzero()[:, 0].tolist()
+    assert len(written) == HEADS
+    assert sorted(after.read_weights[0].argmax(1).tolist()) == written
 
 
 def test_an_open_gate_writes_to_the_rows_read_last():
@@ -106,7 +187,7 @@ def test_an_open_gate_writes_to_the_rows_read_last():
 
 
 def test_usage_decays_and_grows_by_read_and_write_weights():
-    model = network(decay=0.5)
+    model = network(decay=0.5, write="per_head")
     state = model.initial_state(2)._replace(usage=torch.full((2, ROWS), 4.0, dtype=torch.float64))
     _, after = model(torch.randn(2, 4, dtype=torch.float64), state)
     assert after.usage.sum(1).tolist() == pytest.approx([0.5 * 4 * ROWS + 2 * HEADS] * 2)

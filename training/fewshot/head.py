@@ -1,0 +1,42 @@
+"""The interface of few-shot classifiers of embeddings."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor, nn
+
+
+class Head(nn.Module, ABC):
+    """A classifier of embeddings that learns its classes from a few labelled ones, the support.
+
+    `head(support, labels, queries) -> logits`; `head.rounds` classifies each round of an episode by the rounds before it.
+    """
+
+    @abstractmethod
+    def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
+        """Classify queries, independently of each other.
+
+        Args:
+            support: embeddings (B, S, E); S may be 0.
+            labels: of the support, one-hot (B, S, way).
+            queries: embeddings (B, Q, E).
+
+        Returns:
+            Logits (B, Q, way).
+        """
+
+    def rounds(self, embedded: Tensor, labels: Tensor) -> Tensor:
+        """Classify every clip of each round with all clips of the earlier rounds as support.
+
+        Args:
+            embedded: (B, rounds, clips, E).
+            labels: one-hot (B, rounds, clips, way).
+
+        Returns:
+            Logits (B, rounds, clips, way).
+        """
+        logits = [
+            self(embedded[:, :number].flatten(1, 2), labels[:, :number].flatten(1, 2), embedded[:, number])
+            for number in range(embedded.shape[1])
+        ]
+        return torch.stack(logits, 1)
