@@ -143,21 +143,17 @@ def _stages(found: Results, records: list[runs.Record]) -> dict[str, Stage]:
         "stage2": _stage2(found),
         "stage3": (
             [tables.of_learners(learners)] if learners else [],
-            [
-                *curves.charts(
-                    "Training episodes", {tables.name_of(name): f"stage3/{name}" for name in learners}, chance
-                )
-            ],
+            [*curves.charts("Training", {tables.name_of(name): f"stage3/{name}" for name in learners}, chance)],
         ),
         "evaluate": _evaluate(found),
     }
     stages = {}
     for name, (own_tables, own_charts) in shown.items():
-        state = runs.stage_state("stage3" if name == "evaluate" else name, records) if has_run[name] else _NOT_RUN
+        state = runs.state_of(["stage3" if name == "evaluate" else name], records) if has_run[name] else _NOT_RUN
         pictures = _pictures(name) if has_run[name] else []
         stages[name] = Stage(state, targets[name], own_tables, own_charts if has_run[name] else [], pictures)
     ablation = [] if found.ablation is None else [tables.of_ablation(found.ablation)]
-    state = _NOT_RUN if found.ablation is None else runs.stage_state("stage2", records)
+    state = _NOT_RUN if found.ablation is None else runs.state_of(["stage2", "ablation_stage2"], records)
     return stages | {"ablation": Stage(state, "ablation-stage2", ablation)}
 
 

@@ -8,7 +8,7 @@ from functools import cached_property
 
 WIDTH, HEIGHT = 480, 290
 LEFT, RIGHT, TOP, BOTTOM = 56, 14, 12, 44
-COLOURS = 8  # of lines, after which they repeat
+COLOURS = 10  # of lines, after which they repeat
 ROW, NAMES = 26, 168  # of interval charts: height of a row, width of the names
 _MARKED = 12  # points of a line, up to which each has a mark
 

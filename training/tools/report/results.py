@@ -80,6 +80,7 @@ class AblationRow:
 
     spt: bool
     masked: bool
+    pretrained: bool
     score: Score
     steps: int | None
     seconds: float | None
@@ -87,20 +88,26 @@ class AblationRow:
 
 @dataclass(frozen=True)
 class Learner:
-    """The training of a few-shot learner, from metrics/stage3.json."""
+    """The training of a few-shot learner or of an embedding, and accuracies on validation classes, as fractions."""
 
-    steps: int
+    steps: int | None
     loss_first: float | None
     loss_last: float | None
     accuracy_last: float | None
+    validation_1shot: float | None
+    validation_last: float | None
 
 
 @dataclass(frozen=True)
 class Method:
-    """Accuracies of a few-shot method, by instance from 1 and by shots (`5way_1shot`), as fractions."""
+    """Accuracies of a few-shot method, by instance from 1 and by shots (`5way_1shot`), as fractions.
+
+    `differences` are, by shots, those from the first method in the same episodes.
+    """
 
     instances: Mapping[int, Estimate]
     few_shot: Mapping[str, Estimate]
+    differences: Mapping[str, Estimate]
     episodes: int | None
 
 
@@ -302,21 +309,30 @@ def _stage2(file: _Object) -> Stage2:
 
 
 def _ablation(file: _Object) -> tuple[AblationRow, ...]:
+    found = [(row, True) for row in file.rows("rows")]
+    found += [(file.child("scratch"), False)] if file.has("scratch") else []
     return tuple(
         AblationRow(
-            row.flag("spt"),
-            row.flag("masked"),
-            _score(row),
-            row.optional_count("steps"),
-            row.optional_number("seconds"),
+            spt=row.flag("spt"),
+            masked=row.flag("masked"),
+            pretrained=pretrained,
+            score=_score(row),
+            steps=row.optional_count("steps"),
+            seconds=row.optional_number("seconds"),
         )
-        for row in file.rows("rows")
+        for row, pretrained in found
     )
 
 
 def _learner(item: _Object) -> Learner:
+    trained = item.has("steps") or not item.has("validation_last")
     return Learner(
-        item.count("steps"), item.number("loss_first"), item.number("loss_last"), item.number("accuracy_last")
+        steps=item.count("steps") if trained else None,
+        loss_first=item.number("loss_first") if trained else None,
+        loss_last=item.number("loss_last") if trained else None,
+        accuracy_last=item.number("accuracy_last") if trained else None,
+        validation_1shot=item.optional_number("validation_1shot"),
+        validation_last=item.optional_number("validation_last"),
     )
 
 
@@ -338,5 +354,6 @@ def _method(item: _Object) -> Method:
             for key in accuracy.values
         },
         few_shot={name: shot.mean() for name, shot in shots.items()},
+        differences={name: shot.mean() for name, shot in item.items("difference")},
         episodes=next((shot.optional_count("episodes") for shot in shots.values()), None),
     )

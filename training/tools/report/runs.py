@@ -2,7 +2,7 @@
 
 import json
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,8 +15,9 @@ from common.paths import CHECKPOINTS, LOGS
 from training.engine import runs
 from training.engine.checkpoints import Run
 from training.params import TrainingParams
+from training.tools.ablation_stage2 import without_spt
 
-STAGES = ("pretrain", "stage1", "stage2", "stage3")
+STAGES = ("pretrain", "stage1", "stage2", "ablation_stage2", "stage3")
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,9 @@ def read(settings: TrainingParams) -> list[Record]:
     return [_record(name, logs.get(name), saved.get(name), settings) for name in names]
 
 
-def stage_state(stage: str, records: list[Record]) -> str:
-    """The state of a stage's results: `stale` if any of its runs is, else `unfinished` if any is, else `current`."""
-    found = {record.state for record in records if record.stage == stage}
+def state_of(stages: Sequence[str], records: Sequence[Record]) -> str:
+    """The state of results of some stages: `stale` if any of their runs is, else `unfinished` if any is, else `current`."""
+    found = {record.state for record in records if record.stage in stages}
     return next((state for state in ("stale", "unfinished", "current") if state in found), "unknown")
 
 
@@ -139,12 +140,20 @@ def _expected(name: str, settings: TrainingParams) -> str | None:
         "pretrain": lambda: runs.pretrain_run(settings),
         "stage1": lambda: runs.stage1_run(settings),
         "stage2": lambda: runs.stage2_run(settings, part),
+        "ablation_stage2": lambda: _ablation_run(settings, part),
         "stage3": lambda: runs.stage3_run(settings, part),
     }
     try:
         return by_stage[stage]().fingerprint if stage in by_stage else None
     except WorkError:
         return None
+
+
+def _ablation_run(settings: TrainingParams, part: str) -> Run:
+    """A run of the ablation: `scratch`, or `tubelet_` and a network of stage 2 without SPT."""
+    if part == "scratch":
+        return runs.stage2_run(settings, "unmasked")
+    return runs.stage2_run(without_spt(settings), part.removeprefix("tubelet_"))
 
 
 def _text(value: object) -> str | None:

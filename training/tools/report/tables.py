@@ -182,7 +182,9 @@ def of_ablation(rows: Iterable[AblationRow]) -> Table:
         ("", "top-1", "top-5", "macro F1", "multi-label F1", "micro F1", "steps", "seconds"),
         [
             Row(
-                f"{'SPT' if row.spt else 'no SPT'}, {'masked' if row.masked else 'unmasked'}",
+                ("SPT" if row.spt else "no SPT")
+                + (", masked" if row.masked else ", unmasked")
+                + ("" if row.pretrained else ", not pre-trained"),
                 (*_scores(row.score), count(row.steps), number(row.seconds, 1)),
             )
             for row in rows
@@ -191,23 +193,28 @@ def of_ablation(rows: Iterable[AblationRow]) -> Table:
 
 
 def of_few_shot(result: Evaluate) -> Table:
-    """Few-shot accuracies by shots."""
-    shots = list(dict.fromkeys(chain.from_iterable(method.few_shot for method in result.methods.values())))
-    chance = 100 / result.way
+    """Few-shot accuracies by shots, and paired differences from the first method where they were measured."""
+    methods = result.methods.values()
+    shots = list(dict.fromkeys(chain.from_iterable(method.few_shot for method in methods)))
+    compared = [shot for shot in shots if any(shot in method.differences for method in methods)]
     rows = [
         Row(
             name_of(name),
-            (*(percent(method.few_shot.get(shot)) for shot in shots), count(method.episodes)),
+            (
+                *(percent(method.few_shot.get(shot)) for shot in shots),
+                *(percent(method.differences.get(shot)) for shot in compared),
+                count(method.episodes),
+            ),
         )
         for name, method in result.methods.items()
     ]
-    rows.append(Row("control: chance", [f"{chance:.1f}"] * len(shots) + [NOTHING], "control"))
-    columns = (
-        "",
-        *map(shots_of, shots),
-        "episodes",
-    )
-    return Table(f"Few-shot accuracy in % on {result.classes:,} held-out classes", columns, rows)
+    chance = [f"{100 / result.way:.1f}"] * len(shots)
+    rows.append(Row("control: chance", [*chance, *[NOTHING] * (len(compared) + 1)], "control"))
+    first = name_of(next(iter(result.methods), ""))
+    groups = [("", 1), ("accuracy", len(shots)), (f"less {first}, paired", len(compared)), ("", 1)]
+    columns = ("", *map(shots_of, [*shots, *compared]), "episodes")
+    caption = f"Few-shot accuracy in % on {result.classes:,} held-out classes"
+    return Table(caption, columns, rows, groups if compared else ())
 
 
 def of_instances(result: Evaluate) -> Table:
@@ -231,11 +238,15 @@ def of_learners(learners: Mapping[str, Learner]) -> Table:
                 number(learner.loss_first),
                 number(learner.loss_last),
                 percent(learner.accuracy_last),
+                percent(learner.validation_1shot),
+                percent(learner.validation_last),
             ),
         )
         for name, learner in learners.items()
     ]
-    return Table("Training episodes", ("", "steps", "first loss", "last loss", "accuracy in the last round, %"), rows)
+    measures = ("steps", "first loss", "last loss", "last accuracy, %", "1-shot, %", "last round, %")
+    groups = [("", 1), ("training", 4), ("validation classes", 2)]
+    return Table("Training of embeddings and learners", ("", *measures), rows, groups)
 
 
 def of_runs(records: Iterable[Record]) -> Table:
