@@ -17,8 +17,10 @@ from training.engine.batches import BatchSampler, reconstruction_task
 from training.engine.checkpoints import Run
 from training.engine.loop import train
 from training.engine.statistics import mean_ci95, mean_of_last
-from training.evaluate import nearest_mean
+from training.fewshot.adapter import FlatEmbedding
 from training.fewshot.episodes import EpisodeSampler
+from training.fewshot.nearest import NearestMeanHead
+from training.fewshot.predict import accuracies, predict
 from training.models import MAE, create_model
 from training.models.masking import Masking
 from training.models.preprocess import preprocess
@@ -95,7 +97,8 @@ def _accuracy(model: MAE, data: ClipWindows, episodes: int) -> tuple[float, floa
     features = torch.cat([model.encode(video).mean(1, keepdim=True) for video in batches])
     classes = torch.tensor([clip.class_id for clip in data.rows])
     drawn = EpisodeSampler(classes, _WAY, _SHOTS + 1).draw(episodes, Generator().manual_seed(0))
-    return mean_ci95(nearest_mean(features, drawn)[:, _SHOTS])
+    predicted = predict(NearestMeanHead(), FlatEmbedding()(features), drawn, _WAY)
+    return mean_ci95(accuracies(predicted, drawn)[:, _SHOTS])
 
 
 if __name__ == "__main__":
