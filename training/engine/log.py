@@ -98,7 +98,10 @@ def write_curves(name: str, history: Mapping[str, Sequence[float]]) -> None:
 
 
 def write_table(name: str, columns: Mapping[str, Sequence[float]]) -> None:
-    """Write plots/<name>.tsv."""
+    """Write plots/<name>.tsv; without columns, delete the table of an earlier run."""
+    if not columns:
+        (PLOTS / f"{name}.tsv").unlink(missing_ok=True)
+        return
     rows = ["\t".join(columns)]
     for step, *values in zip(*columns.values(), strict=True):
         rows.append("\t".join((f"{step:.0f}", *(f"{value:.6f}" for value in values))))

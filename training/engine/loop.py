@@ -143,8 +143,7 @@ class _Training(Generic[Drawn]):
         self._model.eval()
         if self._save:
             write_curves(self._run.name, self.history)
-            if self._state.validation:
-                write_table(f"{self._run.name}_validation", self._state.validation)
+            write_table(f"{self._run.name}_validation", self._state.validation)
         return self.history
 
     def _train(self, first: int, steps: int) -> None:

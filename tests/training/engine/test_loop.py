@@ -220,6 +220,8 @@ def test_validation_is_measured_at_even_steps_in_eval_mode(here):
     rows = [line.split("\t") for line in (here / "plots/run_validation.tsv").read_text().splitlines()]
     assert [row[0] for row in rows] == ["step", "8", "15", "22", "30"]
     assert rows[0][1] == "loss"
+    train(Run("run", "other", 0), model, settings(30), noisy(model))
+    assert not (here / "plots/run_validation.tsv").exists()
 
 
 def test_validations_of_a_task_without_any_are_an_error(here):
