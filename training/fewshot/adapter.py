@@ -84,7 +84,8 @@ class ClassifiedEmbedding(nn.Module):
     def __init__(self, embedding: ClipEmbedding, values: int, classes: int, scale: float) -> None:
         super().__init__()
         self.embedding, self.scale = embedding, scale
-        self.weight = nn.Parameter(torch.randn(classes, values))
+        # Short, because the directions matter alone, and a step of AdamW turns a long vector little.
+        self.weight = nn.Parameter(0.1 * torch.randn(classes, values))
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, windows, times, places, F) -> logits (B, classes), scaled cosine similarities"""
