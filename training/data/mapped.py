@@ -38,9 +38,10 @@ def map_shared(name: str, size: int, fill: Callable[[Tensor], None]) -> Tensor:
     import fcntl  # absent on Windows
 
     FOLDER.mkdir(parents=True, exist_ok=True)
-    # Named by the process that has started this one and its siblings, so that `sweep` deletes it when that one has ended.
+    # Named by the process that has started this one and its siblings, so that `sweep` deletes them when that one has ended.
     path = FOLDER / f".part-{os.getppid()}-{name}"
-    with (FOLDER / "lock").open("wb") as lock:
+    lock_path = path.with_suffix(".lock")
+    with lock_path.open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         sweep(FOLDER)
         if not path.exists():
@@ -49,6 +50,7 @@ def map_shared(name: str, size: int, fill: Callable[[Tensor], None]) -> Tensor:
         content[size] += 1  # processes that have mapped it
         if content[size] == local_processes():
             path.unlink()
+            lock_path.unlink(missing_ok=True)
     return content[:size]
 
 
