@@ -15,7 +15,7 @@ from common import files, lock, signals
 from common.errors import ParamError, WorkError
 
 _TIMEOUT = timedelta(hours=1)  # of a process for the others, which may still read clips
-_SECOND_S = 2.0  # in which `torchrun` ends this process if another one has failed too
+_OTHERS_S = 10.0  # in which `torchrun` ends this process if another one has failed too
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ def _named_errors(rank: int) -> Iterator[None]:
         try:
             yield
         except (ParamError, WorkError) as error:
-            time.sleep(_SECOND_S)
+            time.sleep(_OTHERS_S)
             raise type(error)(f"process {rank}: {error}") from None
     except signals.Stopped as stopped:
         raise SystemExit(stopped.code) from None
