@@ -53,9 +53,9 @@ def open_shards(url: str | None, root: Path) -> Shards:
         return LocalShards(root, _FOLDER)
     if "://" not in url:
         return LocalShards(root / url, url)
-    try:
-        from fsspec.core import url_to_fs
+    from fsspec.core import url_to_fs  # imported here: only URLs need it
 
+    try:
         system, path = url_to_fs(url)
     except Exception as error:  # noqa: BLE001 (a file system's own errors, of its options and credentials)
         raise ParamError(f"params.yaml: loader.shards is {redact(url)}: {_line(error)}") from None

@@ -58,7 +58,9 @@ def _create(path: Path, name: str, size: int, fill: Callable[[Tensor], None]) ->
     temporary = FOLDER / f".part-{os.getpid()}-{name}"
     try:
         with temporary.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full later would end the process
+            if hasattr(os, "posix_fallocate"):  # not on macOS
+                os.posix_fallocate(file.fileno(), 0, size)  # a disk that is full later would end the process
+            file.truncate(size)
         fill(torch.from_file(str(temporary), shared=True, size=size, dtype=torch.uint8)[:-1])
         temporary.rename(path)
     except OSError as error:

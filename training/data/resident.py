@@ -46,7 +46,7 @@ class MemoryFrames:
             self.pixels, readable = content[:size].view(shape).to(place), content[size:].bool()
         else:
             self.pixels = torch.empty(shape, dtype=torch.uint8, device=place)
-            readable = _decode(clips, rows, self.pixels, decoder_threads(local_processes()))
+            readable = _decode(clips, rows, self.pixels, decoder_threads(local_processes()), staged=self.pixels.is_cuda)
         self._places = readable.nonzero().flatten()  # of the rows in `pixels`
         self.rows: Sequence[Clip] = tuple(rows[position] for position in self._places.tolist())
         self._places = self._places.to(place)
@@ -68,14 +68,14 @@ class MemoryFrames:
         return index
 
 
-def _decode(clips: Clips, rows: Sequence[Clip], pixels: Tensor, threads: int) -> Tensor:
-    """Decode clips into `pixels` (N, T, S, S, 3), which may be of a GPU; (N,) bool, False for those that cannot be read.
+def _decode(clips: Clips, rows: Sequence[Clip], pixels: Tensor, threads: int, *, staged: bool = False) -> Tensor:
+    """Decode clips into `pixels` (N, T, S, S, 3), of a GPU if `staged`; (N,) bool, False for those that cannot be read.
 
     Raises:
         WorkError: a hundred clips in a row cannot be read.
     """
-    on_host = pixels.device.type == "cpu"
-    staging = torch.empty(0 if on_host else (_CHUNK, *pixels.shape[1:]), dtype=torch.uint8, pin_memory=not on_host)
+    # Of the host, and copied to the GPU as a whole.
+    staging = torch.empty((_CHUNK, *pixels.shape[1:]), dtype=torch.uint8, pin_memory=pixels.is_cuda) if staged else None
     readable = torch.ones(len(rows), dtype=torch.bool)
     first_error: WorkError | None = None
     in_a_row = 0
@@ -84,7 +84,7 @@ def _decode(clips: Clips, rows: Sequence[Clip], pixels: Tensor, threads: int) ->
         with tqdm(total=len(rows), desc="load clips", unit="clip", disable=None) as bar:
             for chunk in torch.arange(len(rows)).split(_CHUNK):
                 first, count = int(chunk[0]), len(chunk)
-                target = pixels[first : first + count] if on_host else staging[:count]
+                target = pixels[first : first + count] if staging is None else staging[:count]
                 decode = partial(_decode_one, clips)
                 for number, error in enumerate(pool.map(decode, rows[first : first + count], target), first):
                     in_a_row = 0 if error is None else in_a_row + 1
@@ -93,7 +93,7 @@ def _decode(clips: Clips, rows: Sequence[Clip], pixels: Tensor, threads: int) ->
                         first_error = first_error or error
                         stop_if_all_bad(in_a_row, len(rows), error)
                     bar.update()
-                if not on_host:
+                if staging is not None:
                     pixels[first : first + count] = target
     finally:
         pool.shutdown(cancel_futures=True)

@@ -8,6 +8,7 @@ from common.errors import WorkError
 from tests.training import toy
 from tests.training.toy import ToyClip, numbered_frames, read_numbers
 from training.clips import Clips
+from training.data import resident
 from training.data.windows import ClipWindows
 
 
@@ -146,6 +147,16 @@ def test_unreadable_clips_are_left_out_of_memory_and_counted(clips, here, capsys
     assert [row.clip_id for row in data.rows] == ["n0", "n2", "n4"]
     starts_of(data.even_windows(torch.arange(3), 0, 1), [0, 2, 4], stride=3)
     assert "2 of 5 clips cannot be read and are left out; the first: " in capsys.readouterr().out
+
+
+def test_clips_are_decoded_for_a_gpu_in_pieces(clips, here, monkeypatch):
+    damage(clips, here, 3)
+    monkeypatch.setattr(resident, "_CHUNK", 2)
+    pixels, staged = (torch.zeros((5, 100, 64, 64, 3), dtype=torch.uint8) for _ in range(2))
+    readable = [resident._decode(clips, clips.rows, pixels, 2)]
+    readable.append(resident._decode(clips, clips.rows, staged, 2, staged=True))
+    assert [part.tolist() for part in readable] == [[True, True, True, False, True]] * 2
+    assert torch.equal(staged[readable[1]], pixels[readable[0]])
 
 
 @pytest.mark.parametrize("storage", ["decode", "stream"])
