@@ -42,13 +42,13 @@ def fit(head: Head, *, steps: int, batch: int, rounds: int, lr: float = 3e-3, se
 
 @torch.no_grad()
 def accuracy(head: Head, *, shuffled: bool = False) -> list[float]:
-    """Accuracy at each instance over 300 episodes.
+    """Accuracy at each instance over 1,000 episodes.
 
     Args:
         head: the head.
         shuffled: the labels of every round are another random permutation, unrelated to the classes.
     """
-    embedded, labels = draw(300, Generator().manual_seed(99))
+    embedded, labels = draw(1000, Generator().manual_seed(99))
     if shuffled:
         labels = torch.rand(labels.shape, generator=Generator().manual_seed(98)).argsort(2)
     hits = head.rounds(embedded, one_hot(labels)).argmax(3) == labels

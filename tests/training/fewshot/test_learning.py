@@ -10,7 +10,7 @@ from training.fewshot.protonet import PrototypeHead
 from training.fewshot.recurrent import RecurrentHead
 from training.fewshot.transformer import TransformerHead
 
-CHANCE = pytest.approx(1 / WAY, abs=0.03)  # 1,500 predictions: three deviations
+CHANCE = pytest.approx(1 / WAY, abs=0.03)  # 5,000 predictions: five deviations
 
 
 def mann(**options):
