@@ -100,7 +100,15 @@ def _is_running(process: int) -> bool:
         return False
     except PermissionError:  # another user's
         return True
-    return True
+    return not _is_zombie(process)
+
+
+def _is_zombie(process: int) -> bool:
+    """Whether a process has ended and its parent has not waited for it; in a container, that may last. Linux only."""
+    try:
+        return Path(f"/proc/{process}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+    except (OSError, IndexError):
+        return False
 
 
 def _flush(path: Path) -> None:

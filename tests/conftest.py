@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ class Project:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=start_new_session,
-            preexec_fn=restore_sigint,
+            preexec_fn=restore_signals,
         )
 
     def call(self, *arguments: str, timeout_s: float = 240) -> "subprocess.CompletedProcess[str]":
@@ -109,6 +109,22 @@ def make_project(root: Path) -> Project:
     )
 
 
-def restore_sigint() -> None:
-    # A test run in the background ignores Ctrl-C, and its children would inherit that; at a terminal they would not.
+def restore_signals() -> None:
+    """In a child process: handle Ctrl-C and SIGHUP as at a terminal.
+
+    A test run in the background ignores Ctrl-C, one under nohup SIGHUP, and its children would inherit that.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_yt_dlp(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In tests of `training`: hide its modules, of which some raise when torch.compile's pickler searches all modules."""
+    hidden = {}
+    if request.path.is_relative_to(REPO / "tests/training"):
+        hidden = {name: sys.modules[name] for name in list(sys.modules) if name.partition(".")[0] == "yt_dlp"}
+    for name in hidden:
+        del sys.modules[name]
+    yield
+    sys.modules.update(hidden)

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack, contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
 from pathlib import Path
 
 from tqdm import tqdm
@@ -65,13 +65,18 @@ def build_mirror(
             bar.update()
             yield data
 
-    with bar, _start_pool(workers or cores()) as pool:
+    with bar, ProcessPoolExecutor(workers or cores(), _Spawn(), _prepare_worker) as pool:
         try:
             _write_kinetics(unfinished / "kinetics/400", plan, render)
             _write_mini(unfinished / "mini-kinetics-200", plan)
             _write_tinyvirat(unfinished / "tinyvirat/TinyVIRAT.zip", plan, render)
         except BrokenProcessPool:
             raise WorkError("a process that draws the sample died (out of memory?): run the command again") from None
+        except KeyboardInterrupt:  # the pool would wait for processes that were interrupted while they started
+            for process in multiprocessing.active_children():
+                lifetime.kill_group(process.pid)
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -81,15 +86,18 @@ def build_mirror(
     return root
 
 
-@contextmanager
-def _start_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
-    with ExitStack() as stack:
+class _Worker(SpawnProcess):
+    """A process that the pool may start at any time; signals are deferred meanwhile."""
+
+    def start(self) -> None:
         with signals.deferred():
-            pool = stack.enter_context(
-                ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _prepare_worker)
-            )
-            pool.submit(int)  # starts all processes
-        yield pool
+            super().start()
+
+
+class _Spawn(SpawnContext):
+    """A context whose processes are `_Worker`s."""
+
+    Process = _Worker
 
 
 def _prepare_worker() -> None:

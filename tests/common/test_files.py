@@ -113,6 +113,16 @@ def test_sweep_deletes_the_temporary_file_of_an_earlier_process_of_the_same_numb
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_sweep_deletes_the_temporary_file_of_an_ended_process_that_nobody_has_waited_for(here):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    (here / f".part-{process.pid}-a.txt").write_bytes(b"half")
+    sweep(here)
+    process.wait()
+    assert list(here.iterdir()) == []
+
+
 def test_sweep_beside_deletes_what_killed_processes_left_of_one_file_alone(here):
     ended, running = 99_999_999, os.getppid()
     stale = here / f".part-{ended}-[a].txt"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.conftest import REPO, restore_sigint
+from tests.conftest import REPO, restore_signals
 
 INTERRUPTED = "error: interrupted; finished work is kept, run the same command to continue\n"
 ENDINGS = [
@@ -199,6 +199,6 @@ def test_ctrl_c_during_any_import_after_that_of_signals_is_one_line(tmp_path, pa
         capture_output=True,
         text=True,
         env=environment,
-        preexec_fn=restore_sigint,
+        preexec_fn=restore_signals,
     )
     assert (result.returncode, result.stdout, result.stderr) == (1, "", INTERRUPTED)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPO, Project, make_project, restore_sigint
+from tests.conftest import REPO, Project, make_project, restore_signals
 from tests.pipeline.draw import frame_times, write_video
 
 PER_CLIP = ("download", "trim", "resample", "resize")
@@ -117,7 +117,7 @@ def start_dvc(project: Project, *arguments: str, env: Mapping[str, str]) -> "sub
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=restore_sigint,
+        preexec_fn=restore_signals,
     )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import REPO, Project, make_project, restore_sigint
+from tests.conftest import REPO, Project, make_project, restore_signals
 from tests.pipeline.draw import counter_picture, frame_times, write_video
 from tests.pipeline.host import Fault, serving
 from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids
@@ -200,7 +200,7 @@ def start_training(root: Path, stage: str, env) -> "subprocess.Popen[str]":
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=restore_sigint,
+        preexec_fn=restore_signals,
     )
 
 
@@ -366,14 +366,15 @@ def test_signal_to_dvc_repro_and_its_stage_is_no_traceback_and_a_rerun_completes
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("number", [signal.SIGKILL, *LINES], ids=lambda number: signal.Signals(number).name)
-@pytest.mark.parametrize("workers", [1, 2])
-def test_processes_that_draw_the_sample_end_with_it(tmp_path, descendants, number, workers):
-    """The signal comes while processes start, or when both have started."""
+@pytest.mark.parametrize(("workers", "seconds"), [(1, 0), (2, 0), (2, 0.1), (2, 0.2)])
+def test_processes_that_draw_the_sample_end_with_it(tmp_path, descendants, number, workers, seconds):
+    """The signal comes while processes start, when both have started, or while they import their modules."""
     project = make_project(tmp_path).set(
         corpus="sample", sources={"tinyvirat": {"kind": "tinyvirat"}}, engine__workers=2
     )
     process = project.popen("download", env=descendants.env, start_new_session=True)
     assert wait_for(lambda: len(workers_of(descendants)) >= workers or process.poll() is not None)
+    time.sleep(seconds)
     if number == signal.SIGKILL:
         process.kill()
     else:

@@ -1,5 +1,7 @@
 """Clips that no archive has come from YouTube: yt-dlp itself, against a host on loopback (its generic extractor)."""
 
+import signal
+
 import av
 import pytest
 
@@ -7,6 +9,7 @@ from tests.conftest import make_project
 from tests.pipeline.draw import frame_times, read_counter, write_video
 from tests.pipeline.host import Fault, serving
 from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids
+from tests.reliability.runs import Descendants, needs_proc, temporary_files, wait_for
 
 A, B, C, D = video_ids("abcd")
 
@@ -70,6 +73,25 @@ def test_removed_video_fails_alone_and_names_both_reasons(host):
     assert rows[D]["status"] == "failed"
     assert "1 classes lack 2 clips of their quota:\n  run: 2 of 4" in done.stdout
     assert not list(host.project.root.glob("data/raw/**/.part-*"))
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_ffmpeg_of_yt_dlp_ends_with_the_stage_and_a_rerun_completes(host, number):
+    descendants = Descendants()
+    for video in (B, C, D):
+        host.queue_faults(f"/youtube/{video}.mp4", *[Fault(drip=(1 << 10, 0.1))] * 20)
+    process = host.project.popen("download", env=descendants.env, start_new_session=True)
+    assert wait_for(lambda: any("ffmpeg" in command for command in descendants.alive().values()))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert len(err.splitlines()) == (number != signal.SIGKILL)
+    descendants.assert_end()
+    host.faults.clear()
+    rows, _ = download(host)
+    assert {row["error"] for row in rows.values()} == {None}
+    assert temporary_files(host.project.root) == []
 
 
 @pytest.mark.parametrize(("status", "code"), [(429, "rate_limited"), (403, "forbidden")])
