@@ -115,6 +115,7 @@ def test_a_decoder_that_fails_leaves_no_file(clips, here):
     assert files() == []
 
 
+@pytest.mark.slow
 def test_processes_started_together_share_what_the_first_decodes(clips, here):
     script = textwrap.dedent("""
         import hashlib, torch
