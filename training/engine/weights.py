@@ -1,6 +1,9 @@
 """Digests of published weights, for the fingerprints of the runs that start from them."""
 
 import hashlib
+from pathlib import Path
+
+import torch.distributed as dist
 
 from common.errors import WorkError
 from training.models import hub
@@ -14,7 +17,7 @@ def weights_digest(weights: str) -> str:
     Raises:
         WorkError: it is not there, or cannot be read or downloaded.
     """
-    path = hub.local_path(weights)
+    path = _fetch(weights)
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
@@ -26,3 +29,14 @@ def weights_digest(weights: str) -> str:
     except OSError as error:
         raise WorkError(f"{file}: {error.strerror}") from None
     return digest.hexdigest()[:16]
+
+
+def _fetch(weights: str) -> Path:
+    """The local file or folder; of the processes of a run the first one downloads it, and the others wait."""
+    several = dist.is_initialized()
+    if several and dist.get_rank() > 0:
+        dist.barrier()
+    path = hub.local_path(weights)
+    if several and dist.get_rank() == 0:
+        dist.barrier()
+    return path
