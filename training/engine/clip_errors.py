@@ -7,7 +7,7 @@ from torch import Generator, Tensor
 from tqdm import tqdm
 
 from training.data.windows import ClipWindows
-from training.engine.reconstruction import CONTROLS, token_errors
+from training.engine.reconstruction import BATCH, CONTROLS, token_errors
 from training.engine.statistics import mean_ci95
 from training.engine.tiling import tile_starts
 from training.models import MAE
@@ -15,7 +15,6 @@ from training.models.masking import Masking
 from training.models.preprocess import preprocess
 
 EVERY_TICKS = 20  # the paper reports every 20th frame
-_BATCH = {"cpu": 8, "cuda": 64}  # windows; on a CPU so few that their pixels stay in its cache
 
 Fields = dict[str, object]
 """Of metrics/stage1.json: per loss the mean over clips, half of its 95% interval, and both at every 20th tick."""
@@ -103,7 +102,7 @@ def measure(
     valid = torch.tensor([data.rows[position].valid_frames for position in index.tolist()])
     errors = ClipErrors(valid, ticks)
     generator = Generator().manual_seed(seed)
-    batches = tiled_windows(data.stride, valid, shown, ticks).split(_BATCH[data.device.type])
+    batches = tiled_windows(data.stride, valid, shown, ticks).split(BATCH[data.device.type])
     for batch in tqdm(batches, "measure", unit="batch", disable=None):
         clips, starts = batch.unbind(1)
         mask = masking(len(clips), first.config.grid, generator)
