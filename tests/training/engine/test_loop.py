@@ -11,10 +11,11 @@ from timm.utils import ModelEmaV3
 from common.errors import ParamError, WorkError
 from tests.training import toy
 from tests.training.engine.quadratic import Quadratic, constant, noisy, settings
-from training.engine import distributed
+from training.engine import distributed, loop
 from training.engine.checkpoints import Run, load_finished
 from training.engine.loop import Task, train
 from training.engine.optimiser import create_optimiser, create_schedule
+from training.models import create_model
 
 
 class Killed(BaseException):
@@ -45,6 +46,39 @@ def test_a_killed_and_resumed_run_ends_like_an_uninterrupted_one(here, ema):
     assert torch.equal(resumed.weight, whole.weight)
     assert resumed_history == history
     assert (here / "plots/broken.tsv").read_text() == (here / "plots/whole.tsv").read_text()
+
+
+def test_checkpoints_that_take_long_are_written_less_often(here, monkeypatch):
+    monkeypatch.setattr(loop, "_SAVE_SHARE", 1e-9)
+    model = Quadratic()
+    with pytest.raises(Killed):
+        train(Run("run", "f", 0), model, settings(200), counted(noisy(model), [], killed_at=177))
+    resumed, calls = Quadratic(), []
+    train(Run("run", "f", 0), resumed, settings(200), counted(noisy(resumed), calls))
+    assert len(calls) == 150  # from the only checkpoint, at step 50
+
+
+def test_drop_path_of_a_resumed_run_is_that_of_an_uninterrupted_one(here):
+    def model():
+        torch.manual_seed(0)
+        return create_model("small_2x8x8", num_frames=2, image_size=16, dim=12, depth=2, heads=2, drop_path=0.5)
+
+    def task(model, killed_at=None):
+        mask = torch.tensor([[True, False, True, False]] * 8)
+
+        def draw(step):
+            if step.step == killed_at:
+                raise Killed
+            return torch.randn(8, 3, 2, 16, 16, generator=step.generator)
+
+        return Task(draw, lambda video: {"loss": model(video, mask).loss})
+
+    whole, broken, resumed = model(), model(), model()
+    train(Run("whole", "f", 0), whole, settings(80, batch=8), task(whole))
+    with pytest.raises(Killed):
+        train(Run("broken", "f", 0), broken, settings(80, batch=8), task(broken, killed_at=70))
+    train(Run("broken", "f", 0), resumed, settings(80, batch=8), task(resumed))
+    assert all(torch.equal(*pair) for pair in zip(resumed.parameters(), whole.parameters(), strict=True))
 
 
 def test_a_finished_run_is_not_trained_again(here):
@@ -117,9 +151,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_its_clips_are_saved(here, v
         lambda step: {"loss": model.weight.sum() * (value if next(steps) == 3 else 1.0)},
         names=lambda step: [f"clip{step}"],
     )
-    message = (
-        f"the loss is -?{value} at step 3: lower the learning rate; checkpoints/run/not_finite.json has its clips"
-    )
+    message = f"the loss is -?{value} at step 3: lower the learning rate; checkpoints/run/not_finite.json has its clips"
     with pytest.raises(WorkError, match=message):
         train(Run("run", "f", 0), model, settings(30), task)
     assert toy.read_json(here / "checkpoints/run/not_finite.json") == {"step": 3, "clips": ["clip3"]}

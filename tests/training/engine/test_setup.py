@@ -33,6 +33,12 @@ def test_an_image_size_in_the_overrides_wins(toy_project):
     assert (config.image_size, config.num_frames) == (32, 8)
 
 
+def test_drop_path_is_one_of_the_overrides(toy_project):
+    model = build_autoencoder(pretrain_settings(overrides={"drop_path": 0.3}), "pretrain", 64)
+    assert model.encoder.blocks[-1].drop_path.drop_prob == pytest.approx(0.3)
+    assert model.encoder.blocks[0].drop_path.drop_prob == 0.0
+
+
 def test_the_seed_decides_the_weights(toy_project):
     def first_weight(seed):
         return next(build_autoencoder(pretrain_settings(seed=seed), "pretrain", 64).parameters())
