@@ -82,7 +82,8 @@ def test_packages_of_the_pipeline_and_of_tests_are_not_among_them(torch_only):
 
 def test_pretrain_stage3_and_evaluate_run_and_the_others_import(torch_only, tmp_path):
     toy.write_shards(tmp_path, toy.orbit_clips())
-    toy.write_params(tmp_path, evaluate__episodes=20)
+    methods = ["mann_pretrained", "nearest_mean_pretrained"]
+    toy.write_params(tmp_path, evaluate__episodes=20, stage3__methods=methods)
     stages = [["training", stage] for stage in ("pretrain", "stage3", "evaluate")]
     imported = [["training.stage1"], ["training.stage2"], ["training.tools.latents"]]
     done = run_with(torch_only, *stages, *imported, cwd=tmp_path)
