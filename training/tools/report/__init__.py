@@ -176,10 +176,11 @@ def _stage1(found: Results) -> tuple[list[Table], list[LineChart | IntervalChart
     drawn: list[LineChart | IntervalChart] = [*curves.charts("Fine-tuning", {"stage1": "stage1"})]
     if found.stage1 is None:
         return [], drawn
+    losses = found.stage1.fine_tuned.overall
     errors = [
-        curves.tick_chart(found.stage1, loss, f"{tables.LOSS_NAMES[loss].capitalize()}, by frame") for loss in LOSSES
+        curves.tick_chart(found.stage1, loss, f"{tables.LOSS_NAMES[loss].capitalize()}, by frame") for loss in losses
     ]
-    return [tables.of_stage1(found.stage1, loss) for loss in LOSSES], [*errors, *drawn]
+    return [tables.of_stage1(found.stage1, loss) for loss in losses], [*errors, *drawn]
 
 
 def _stage2(found: Results) -> tuple[list[Table], list[LineChart | IntervalChart]]:

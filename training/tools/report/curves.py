@@ -80,7 +80,9 @@ def tick_chart(result: Stage1, loss: str, title: str) -> LineChart:
     """Error by frame of the models of stage 1 and of the controls, with 95% intervals."""
     named = {"fine-tuned": result.fine_tuned, "not fine-tuned": result.baseline, **result.controls}
     lines = [
-        Line(name.replace("_", " "), _points({tick: (e.mean, e.ci95) for tick, e in item.by_tick[loss].items()}))
+        Line(
+            name.replace("_", " "), _points({tick: (e.mean, e.ci95) for tick, e in item.by_tick.get(loss, {}).items()})
+        )
         for name, item in named.items()
     ]
     return LineChart(title, "frame", lines)

@@ -10,6 +10,7 @@ from common.errors import WorkError
 from common.paths import METRICS
 
 LOSSES = ("mse_standardised", "bce_pixels")
+_NORMALISED = "mse_normalised"  # of models with a normalised target only
 FILES = ("pretrain", "stage1", "stage2", "ablation_stage2", "stage3", "evaluate")
 
 
@@ -54,10 +55,12 @@ class Stage1:
 
 @dataclass(frozen=True)
 class Score:
-    """Of a classifier, as fractions."""
+    """Of a classifier, as fractions: of the first label, and of any of a clip's labels."""
 
     top1: Estimate
     top5: Estimate
+    top1_any: Estimate
+    top5_any: Estimate
     macro_f1: float | None
     f1_multilabel: float | None
     micro_f1: float | None
@@ -279,11 +282,12 @@ def _stage1(file: _Object) -> Stage1:
 
 
 def _reconstruction(item: _Object) -> Reconstruction:
+    losses = [*LOSSES, *([_NORMALISED] if item.has(_NORMALISED) else [])]
     return Reconstruction(
         clips=item.optional_count("clips"),
-        overall={loss: item.estimate(loss) for loss in LOSSES},
+        overall={loss: item.estimate(loss) for loss in losses},
         by_tick={
-            loss: {item.whole(tick): error.mean() for tick, error in item.items(f"{loss}_by_tick")} for loss in LOSSES
+            loss: {item.whole(tick): error.mean() for tick, error in item.items(f"{loss}_by_tick")} for loss in losses
         },
     )
 
@@ -292,6 +296,8 @@ def _score(item: _Object) -> Score:
     return Score(
         top1=item.estimate("top1"),
         top5=item.optional_estimate("top5"),
+        top1_any=item.optional_estimate("top1_any"),
+        top5_any=item.optional_estimate("top5_any"),
         macro_f1=item.optional_number("macro_f1"),
         f1_multilabel=item.optional_number("f1_multilabel"),
         micro_f1=item.optional_number("micro_f1"),

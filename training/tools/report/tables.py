@@ -23,9 +23,11 @@ from training.tools.report.runs import Record
 from training.tools.report.settings import Setting
 
 NOTHING = "–"
+_SCORES = ("top-1", "top-5", "top-1, any label", "top-5, any label", "macro F1", "multi-label F1", "micro F1")
 LOSS_NAMES = {
     "mse_standardised": "mean squared error, standardised pixels",
     "bce_pixels": "binary cross entropy of pixels",
+    "mse_normalised": "mean squared error, normalised patches",
 }
 
 
@@ -133,20 +135,20 @@ def of_stage1(result: Stage1, loss: str) -> Table:
     controls = result.controls
     measured: list[Reconstruction] = [*ours.values(), *controls.values()]
     published = list(paper.RECONSTRUCTION) if loss == LOSSES[0] else []
-    ticks = sorted({*paper.TICKS, *chain.from_iterable(item.by_tick[loss] for item in measured)})
+    ticks = sorted({*paper.TICKS, *chain.from_iterable(item.by_tick.get(loss, {}) for item in measured)})
     rows = [
         Row(
             f"frame {tick}",
             [
                 *(number(paper.RECONSTRUCTION[name].get(tick)) for name in published),
-                *(show(item.by_tick[loss].get(tick)) for item in measured),
+                *(show(item.by_tick.get(loss, {}).get(tick)) for item in measured),
                 NOTHING,
             ],
         )
         for tick in ticks
     ]
     overall = [number(paper.RECONSTRUCTION_OVERALL[name]) for name in published]
-    overall += [show(item.overall[loss]) for item in measured]
+    overall += [show(item.overall.get(loss)) for item in measured]
     rows.append(Row("all frames", [*overall, show(result.paired.get(loss))]))
     groups = [("", 1), ("paper", len(published)), ("ours", 2), ("controls", len(controls)), ("ours, paired", 1)]
     columns = ("", *published, *ours, *map(name_of, controls), "difference")
@@ -163,23 +165,23 @@ def of_stage1(result: Stage1, loss: str) -> Table:
 def of_stage2(result: Stage2) -> Table:
     """Accuracies in percent: the paper's, ours, and controls."""
     rows = [
-        Row(f"paper: {name}", (percent_of(top1), percent_of(top5), *[NOTHING] * 3), "paper")
+        Row(f"paper: {name}", (percent_of(top1), percent_of(top5), *[NOTHING] * (len(_SCORES) - 2)), "paper")
         for name, top1, top5 in paper.CLASSIFICATION
     ]
     rows += [Row(f"ours: {name}", _scores(score)) for name, score in result.scores.items()]
     rows += [Row(f"control: {name_of(name)}", _scores(score), "control") for name, score in result.controls.items()]
     caption = (
-        f"Accuracy in % over {result.classes} classes, first label; {result.train_clips:,} clips for training, "
+        f"Accuracy in % over {result.classes} labels; {result.train_clips:,} clips for training, "
         f"{result.test_clips:,} for the test"
     )
-    return Table(caption, ("", "top-1", "top-5", "macro F1", "multi-label F1", "micro F1"), rows)
+    return Table(caption, ("", *_SCORES), rows)
 
 
 def of_ablation(rows: Iterable[AblationRow]) -> Table:
     """The ablation of SPT and masking."""
     return Table(
         "Ablation: Shifted Patch Tokenization and masking, in %",
-        ("", "top-1", "top-5", "macro F1", "multi-label F1", "micro F1", "steps", "seconds"),
+        ("", *_SCORES, "steps", "seconds"),
         [
             Row(
                 ("SPT" if row.spt else "no SPT")
@@ -312,6 +314,8 @@ def _scores(score: Score) -> list[str]:
     return [
         percent(score.top1),
         percent(score.top5),
+        percent(score.top1_any),
+        percent(score.top5_any),
         *(percent(value) for value in (score.macro_f1, score.f1_multilabel, score.micro_f1)),
     ]
 
