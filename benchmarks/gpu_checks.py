@@ -44,6 +44,7 @@ def run_checks(device: torch.device, *, quick: bool) -> Iterator[Check]:
     yield check_model("small_2x8x8", device, distance_bias="both")
     yield from check_augmentation(device)
     yield check_masks(device)
+    yield check_waits(device)
     yield check_compiled(device, graphs=False)
     if device.type == "cuda":
         yield check_compiled(device, graphs=True)
@@ -114,6 +115,36 @@ def check_masks(device: torch.device) -> Check:
 
 def check_compiled(device: torch.device, *, graphs: bool) -> Check:
     """Losses and gradients of compiled steps on batches that follow each other, in the engine's precision, against eager."""
+    eager, draw = _tiny_objective(device)
+    fast = compiled(eager, draw(), device, graphs=graphs, name="compiled step")
+    batches = [draw() for _ in range(4)]
+    ours, expected = ([value for batch in batches for value in _step(step, batch, device)] for step in (fast, eager))
+    name = f"compiled step{' with CUDA graphs' if graphs else ''}: losses and gradients"
+    limit = _BFLOAT16 if device.type == "cuda" else _FLOAT32
+    return Check(name, relative_error(ours, expected) if fast is not eager else float("nan"), limit)
+
+
+def check_waits(device: torch.device) -> Check:
+    """An eager step makes the host wait for the GPU nowhere; torch raises where it would."""
+    eager, draw = _tiny_objective(device)
+    batch, waits = draw(), 0
+    _step(eager, batch, device)
+    if device.type == "cuda":
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        _step(eager, batch, device)
+    except RuntimeError as error:
+        if "synchroniz" not in str(error):
+            raise
+        waits = 1
+    finally:
+        if device.type == "cuda":
+            torch.cuda.set_sync_debug_mode("default")
+    return Check("step: waits of the host for the device", waits, 0)
+
+
+def _tiny_objective(device: torch.device) -> tuple[nn.Module, Callable[[], tuple[Tensor, TokenSplit]]]:
+    """The objective of a tiny autoencoder, and a function that draws its batches."""
     torch.manual_seed(0)
     model = create_model("small_2x8x8", **_TINY)
     assert isinstance(model, MAE)
@@ -127,13 +158,7 @@ def check_compiled(device: torch.device, *, graphs: bool) -> Check:
     def compute(batch: tuple[Tensor, TokenSplit]) -> dict[str, Tensor]:
         return {"loss": model(preprocess(batch[0], model.config), batch[1]).loss}
 
-    eager: nn.Module = Objective(model, compute)
-    fast = compiled(eager, draw(), device, graphs=graphs, name="compiled step")
-    batches = [draw() for _ in range(4)]
-    ours, expected = ([value for batch in batches for value in _step(step, batch, device)] for step in (fast, eager))
-    name = f"compiled step{' with CUDA graphs' if graphs else ''}: losses and gradients"
-    limit = _BFLOAT16 if device.type == "cuda" else _FLOAT32
-    return Check(name, relative_error(ours, expected) if fast is not eager else float("nan"), limit)
+    return Objective(model, compute), draw
 
 
 def _step(objective: nn.Module, batch: Any, device: torch.device) -> list[Tensor]:
