@@ -53,7 +53,11 @@ def error_line(err):
         ("pretrain", {"pretrain__overrides__num_frames": 60}, "pretrain.stride is 2: 60 frames"),
         ("pretrain", {"stage3__memory__heads": 200}, "stage3.memory: heads is 200: must be at most rows, 128"),
         ("stage1", {"pretrain__ratio": 1.5}, "pretrain.ratio is 1.5"),
-        ("stage2", {"stage2__stride": 20}, "stage2.stride is 20: 16 frames at stride 20 span 301 ticks: a clip has 100"),
+        (
+            "stage2",
+            {"stage2__stride": 20},
+            "stage2.stride is 20: 16 frames at stride 20 span 301 ticks: a clip has 100",
+        ),
         ("stage2", {"stage2__overrides": {"dim": 191}}, "stage2: model paper_small"),
         ("stage2", {"stage2__model": "paper_small_classifier"}, "stage2.model is paper_small_classifier, a classifier"),
         (

@@ -101,7 +101,9 @@ def test_stage_2_trains_on_the_publisher_s_split_of_labelled_clips(trained_proje
 
 def test_stage_3_s_metrics_are_those_of_each_method_s_history(trained_project):
     metrics = read_json(trained_project / "metrics/stage3.json")
-    assert sorted(f"stage3/{name}" for name in metrics) == sorted(name for name in NETWORKS if name.startswith("stage3/"))
+    assert sorted(f"stage3/{name}" for name in metrics) == sorted(
+        name for name in NETWORKS if name.startswith("stage3/")
+    )
     for method, values in metrics.items():
         path = trained_project / "checkpoints/stage3" / method / "model.pt"
         history = torch.load(path, weights_only=True)["history"]
