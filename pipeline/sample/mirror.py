@@ -65,7 +65,7 @@ def build_mirror(
             bar.update()
             yield data
 
-    with bar, ProcessPoolExecutor(workers or cores(), _Spawn(), _prepare_worker) as pool:
+    with bar, _make_pool(workers or cores()) as pool:
         try:
             _write_kinetics(unfinished / "kinetics/400", plan, render)
             _write_mini(unfinished / "mini-kinetics-200", plan)
@@ -84,6 +84,11 @@ def build_mirror(
     shutil.rmtree(root, ignore_errors=True)
     unfinished.rename(root)
     return root
+
+
+def _make_pool(workers: int) -> ProcessPoolExecutor:
+    with signals.deferred():  # its queues start multiprocessing's resource tracker
+        return ProcessPoolExecutor(workers, _Spawn(), _prepare_worker)
 
 
 class _Worker(SpawnProcess):

@@ -109,10 +109,15 @@ def start_dvc(project: Project, *arguments: str, env: Mapping[str, str]) -> "sub
         "DVC_SITE_CACHE_DIR": str(project.root.parent / "dvc"),
         "DVC_NO_ANALYTICS": "1",
     }
+    return start_process([str(folder / "dvc"), *arguments], project.root, {**own, **env})
+
+
+def start_process(command: Sequence[str], folder: Path, env: Mapping[str, str]) -> "subprocess.Popen[str]":
+    """Start a command in `folder`, as the leader of a session; `env` adds to the environment."""
     return subprocess.Popen(
-        [str(folder / "dvc"), *arguments],
-        cwd=project.root,
-        env={**os.environ, **own, **env},
+        command,
+        cwd=folder,
+        env={**os.environ, **env},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

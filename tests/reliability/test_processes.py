@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.conftest import REPO, Project, make_project, restore_signals
+from tests.conftest import REPO, Project, make_project
 from tests.pipeline.draw import counter_picture, frame_times, write_video
 from tests.pipeline.host import Fault, serving
 from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids
@@ -27,6 +27,7 @@ from tests.reliability.runs import (
     outputs,
     run_stages,
     start_dvc,
+    start_process,
     temporary_files,
     wait_for,
     with_dvc,
@@ -192,16 +193,7 @@ def toy_inputs(tmp_path_factory):
 
 def start_training(root: Path, stage: str, env) -> "subprocess.Popen[str]":
     own = {"PYTHONPATH": str(REPO), "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [sys.executable, "-m", "training", stage],
-        cwd=root,
-        env={**os.environ, **own, **env},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        preexec_fn=restore_signals,
-    )
+    return start_process([sys.executable, "-m", "training", stage], root, {**own, **env})
 
 
 def trained(root: Path):

@@ -1,5 +1,6 @@
 """Lost parts of a Ray cluster: a rerun gives the bytes of a run on one machine; no process and no folder is left."""
 
+import itertools
 import os
 import random
 import shutil
@@ -224,22 +225,29 @@ def disturb(nodes: Nodes, project: Project, fault: str, delay_s: float) -> str:
 
 
 @pytest.mark.parametrize(
-    ("faults", "stores"),
+    ("faults", "times"),
     [
-        pytest.param(["kill -9 of a Ray worker"], [False], id="fast"),
-        pytest.param(list(FAULTS), [False, True], id="all", marks=[pytest.mark.slow, pytest.mark.timeout(900)]),
+        pytest.param(["kill -9 of a Ray worker"], {"a shared folder": 1}, id="fast"),
+        pytest.param(
+            list(FAULTS),
+            {"a shared folder": 3, "a store": 1},
+            id="all",
+            marks=[pytest.mark.slow, pytest.mark.timeout(2400)],
+        ),
     ],
 )
 def test_a_rerun_after_a_lost_process_gives_the_bytes_of_one_machine(
-    nodes: Nodes, uninterrupted: Project, resampled: Project, tmp_path: Path, faults, stores
+    nodes: Nodes, uninterrupted: Project, resampled: Project, tmp_path: Path, faults, times
 ) -> None:
+    """Each fault comes so many times, in each of so many equal parts of the time after the first clip was sent."""
     draw, counts = random.Random(0), Counter[tuple[str, str]]()
-    for with_store in stores:
-        for fault in faults:
-            name = f"{fault}, {'a store' if with_store else 'a shared folder'}"
-            store = tmp_path / f"store of {name}" if with_store else None
-            project = ray_project(resampled, tmp_path / name, nodes.address, store)
-            counts[name, disturb(nodes, project, fault, draw.uniform(0, MAX_DELAY_S))] += 1
+    for (place, count), fault in itertools.product(times.items(), faults):
+        for part in range(count):
+            root = tmp_path / f"{fault}, {place}, {part}"
+            store = root.with_name(f"store of {root.name}") if place == "a store" else None
+            project = ray_project(resampled, root, nodes.address, store)
+            delay_s = draw.uniform(part, part + 1) / count * MAX_DELAY_S
+            counts[f"{fault}, {place}", disturb(nodes, project, fault, delay_s)] += 1
             run_stages(project, WHOLE)
             assert_same(outputs(project), outputs(uninterrupted))
             assert not temporary_files(project.root)
