@@ -600,12 +600,9 @@ def unreadable_clips():
     clips, found = Clips(), []
     for row in clips.rows:
         try:
-            clips._decode(row)
+            clips.frames(row.clip_id)
         except WorkError as error:
             found += [row.clip_id] if f"holds no filmstrip of {row.clip_id} at byte" in str(error) else [str(error)]
-        finally:
-            os.close(clips._open(row.shard))
-            clips._open.cache_clear()
     return found
 
 

@@ -339,8 +339,8 @@ def test_weights_of_a_deeper_model_are_an_error(folder):
         our_vjepa2(folder, depth=2)
 
 
-def test_vjepa2_as_a_whole_autoencoder_is_an_error_that_names_its_decoder(folder):
-    with pytest.raises(WorkError, match=r"missing decoder.mask_token"):
+def test_vjepa2_as_a_whole_autoencoder_is_an_error_that_names_the_missing_decoder(folder):
+    with pytest.raises(WorkError, match=r"has an encoder and no decoder: a masked autoencoder needs both$"):
         load_pretrained(create_model("vjepa2_vitg", **VJEPA2, **DECODER), folder)
 
 
