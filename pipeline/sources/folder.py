@@ -219,5 +219,11 @@ SPEC = SourceSpec(
     kind="folder",
     entry=Entry,
     create=Folder,
-    facts=SourceFacts(title="a folder", citation="a folder of labelled videos", terms="its owner's", hosted=False),
+    facts=SourceFacts(
+        title="a folder",
+        citation="a folder of labelled videos",
+        terms="its owner's",
+        hosted=False,
+        annotation="A clip's label is the name of its folder.",
+    ),
 )

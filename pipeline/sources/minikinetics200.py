@@ -59,5 +59,11 @@ SPEC = SourceSpec(
         citation="MiniKinetics-200 (Xie et al. 2018, arXiv 1712.04851), a subset of Kinetics-400",
         terms="as Kinetics-400",
         youtube_videos=True,
+        url="https://arxiv.org/abs/1712.04851",
+        license_url="https://creativecommons.org/licenses/by/4.0/",
+        collection="As Kinetics-400: the classes with most clips.",
+        annotation="As Kinetics-400.",
+        biases="As Kinetics-400.",
+        people="As Kinetics-400.",
     ),
 )

@@ -191,5 +191,10 @@ SPEC = SourceSpec(
         citation="TinyVIRAT (Demir et al. 2020, arXiv 2007.07355)",
         terms="the terms of the VIRAT Video Dataset",
         multi_label=True,
+        url="https://arxiv.org/abs/2007.07355",
+        collection="Tubes around people and vehicles, cut from the outdoor surveillance videos of VIRAT.",
+        annotation="The activity annotations of VIRAT; a tube has one or more of 26 labels.",
+        biases="Few cameras and scenes; actions of very different frequency.",
+        people="People and vehicles seen from afar by surveillance cameras; neither names nor faces are annotated.",
     ),
 )

@@ -49,5 +49,11 @@ SPEC = SourceSpec(
         citation="Kinetics-400 (Kay et al. 2017, arXiv 1705.06950)",
         terms="annotations CC BY 4.0; the videos belong to those who put them on YouTube",
         youtube_videos=True,
+        url="https://arxiv.org/abs/1705.06950",
+        license_url="https://creativecommons.org/licenses/by/4.0/",
+        collection="Windows of about ten seconds of YouTube videos, found by the action's name in titles.",
+        annotation="Workers of Amazon Mechanical Turk confirmed that the window shows the action.",
+        biases="What people upload to YouTube and name by the action; its authors discuss gender imbalance of classes.",
+        people="People who are seen in public YouTube videos; neither names nor faces are annotated.",
     ),
 )
