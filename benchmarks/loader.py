@@ -28,6 +28,7 @@ from tqdm import tqdm
 from benchmarks.drawn import write_dataset
 from benchmarks.measure import (
     Target,
+    UnsupportedError,
     describe_machine,
     markdown_table,
     pin_to_one_core,
@@ -68,9 +69,9 @@ def main() -> None:
         f"\n{describe_machine()}; {len(rows):,} clips of {first}; processor time on one core; medians of {rounds} rounds.\n"
     )
     print(_table(seconds), "\n")
-    absent = [name for name in _PEERS if not importlib.util.find_spec(name)]
+    absent = [name for name in _PEERS if name not in seconds]
     if absent:
-        print(f"not installed: {', '.join(absent)}\n")
+        print(f"not installed, or not loadable: {', '.join(absent)}\n")
     if "decord" in seconds:
         print_targets(_targets(seconds))
 
@@ -178,7 +179,10 @@ def torchcodec(path: Path, ticks: NDArray[np.int64]) -> NDArray[np.uint8]:
     """The frames of the window by torchcodec."""
     from torchcodec.decoders import VideoDecoder
 
-    decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
+    try:
+        decoder = VideoDecoder(str(path), dimension_order="NHWC", num_ffmpeg_threads=1, seek_mode="approximate")
+    except RuntimeError:  # FFmpeg's shared libraries are missing
+        raise UnsupportedError from None
     frames: NDArray[np.uint8] = decoder.get_frames_at(ticks.tolist()).data.numpy()
     return frames
 
