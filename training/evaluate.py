@@ -64,7 +64,7 @@ def main() -> None:
     rows = clips.select(split="test")
     count_instances(class_ids(rows), stage.way, stage.instances)  # fails before any work
     autoencoders = load_autoencoders(settings, clips.size)
-    config = autoencoders[True].config
+    config = autoencoders["pretrained"].config
     training_classes = len({clip.class_id for clip in clips.select(split="train")}) - stage.validation_classes
     methods = [METHODS[name] for name in stage.methods]
     shape = feature_shape(config, stage.feature_grid)
@@ -76,8 +76,8 @@ def main() -> None:
     episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
     device = pick_device()
     predicted: dict[str, Tensor] = {}
-    for pretrained, autoencoder in autoencoders.items():
-        chosen = [method for method in methods if method.pretrained == pretrained]
+    for encoder, autoencoder in autoencoders.items():
+        chosen = [method for method in methods if method.encoder == encoder]
         if chosen:
             features = extract(autoencoder, data, windows=stage.windows, grid=stage.feature_grid)
         for method in chosen:
@@ -106,7 +106,7 @@ def load_learner(method: Method, shape: FeatureShape, classes: int, settings: Tr
     learner = build_learner(method, shape, settings.stage3)
     if method.trains_embedding:
         classifier = build_classifier(shape, classes, settings.stage3)
-        load_finished(stage3_run(settings, embedding_run(pretrained=method.pretrained)), classifier)
+        load_finished(stage3_run(settings, embedding_run(method.encoder)), classifier)
         learner.embedding = classifier.embedding
     if method.trains_head:
         load_finished(stage3_run(settings, method.name), learner.head)

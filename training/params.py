@@ -1,7 +1,7 @@
 """The sections of params.yaml that shape the experiments; params.yaml explains each value and gives its source."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from common.params import Count, Fraction, Positive, Range, read
 from common.sections import SECTIONS
@@ -10,18 +10,9 @@ Storage = Literal["auto", "memory", "decode", "stream"]
 Compile = Literal["auto", "always", "never"]
 Scale = Annotated[float, Range(0.0, 1000.0)]
 HeadName = Literal["mann", "lstm", "transformer", "prototypes", "linear", "nearest_mean"]
-MethodName = Literal[
-    "mann_pretrained",
-    "mann_scratch",
-    "lstm_pretrained",
-    "transformer_pretrained",
-    "prototypes_pretrained",
-    "prototypes_scratch",
-    "linear_pretrained",
-    "untrained",
-    "nearest_mean_pretrained",
-    "nearest_mean_scratch",
-]
+EncoderName = Literal["pretrained", "random"]
+UNTRAINED = "untrained"
+"""The method of which nothing is trained but the encoder."""
 
 
 @dataclass(frozen=True)
@@ -280,7 +271,7 @@ class Stage3:
     """Few-shot learners on features of a frozen encoder.
 
     Args:
-        methods: that are trained and evaluated.
+        methods: that are trained and evaluated, each HEAD_ENCODER or `untrained`.
         windows: of each clip; its embedding is the mean of theirs.
         validation_classes: of the training classes, left out of training and measured instead.
         views: embeddings of each training clip, with dropout, that the heads train on.
@@ -288,7 +279,7 @@ class Stage3:
         optimiser: of the heads; a step takes `batch` episodes.
     """
 
-    methods: tuple[MethodName, ...]
+    methods: tuple[str, ...]
     way: Annotated[int, Range(2, 100)]
     instances: Annotated[int, Range(2, 100)]
     windows: Positive
@@ -310,6 +301,14 @@ class Stage3:
     def __post_init__(self) -> None:
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise ValueError(f"methods is {list(self.methods)}: must name at least one, and none twice")
+        heads, encoders = get_args(HeadName), get_args(EncoderName)
+        known = {UNTRAINED, *(f"{head}_{encoder}" for head in heads for encoder in encoders)}
+        unknown = next((name for name in self.methods if name not in known), None)
+        if unknown is not None:
+            raise ValueError(
+                f"methods has {unknown}: must be {UNTRAINED} or HEAD_ENCODER, HEAD one of {', '.join(heads)}, "
+                f"ENCODER one of {', '.join(encoders)}"
+            )
 
 
 @dataclass(frozen=True)

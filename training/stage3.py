@@ -26,10 +26,11 @@ from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.features import extract, feature_shape
 from training.fewshot.head import Head
-from training.fewshot.methods import METHODS, build_classifier, build_head, embedding_run
+from training.fewshot.heads import build_head
+from training.fewshot.methods import METHODS, build_classifier, embedding_run
 from training.fewshot.predict import accuracies, embed_clips, embed_views, predict
 from training.models import MAE
-from training.params import Stage3, TrainingParams
+from training.params import EncoderName, Stage3, TrainingParams
 
 _LAST_STEPS = 50  # that the metrics' last values are means of
 _VALIDATION_EPISODES = 300
@@ -43,29 +44,29 @@ def main() -> None:
     rows = clips.select(split="train")
     split_classes(rows, stage)  # fails before any work
     autoencoders = load_autoencoders(settings, clips.size)
-    config = autoencoders[True].config
+    config = autoencoders["pretrained"].config
     data = load_windows(clips, rows, config, settings.pretrain, "pretrain", settings.loader)
     results: dict[str, dict[str, float]] = {}
-    for pretrained, autoencoder in autoencoders.items():
-        results |= _train_on(autoencoder, data, settings, pretrained=pretrained)
+    for encoder, autoencoder in autoencoders.items():
+        results |= _train_on(encoder, autoencoder, data, settings)
     write_metrics("stage3", results)
     for name, values in results.items():
         print(f"stage3: {name}: accuracy {values['accuracy_last']:.1%} in the last training steps")
 
 
 def _train_on(
-    autoencoder: MAE, data: ClipWindows, settings: TrainingParams, *, pretrained: bool
+    encoder: EncoderName, autoencoder: MAE, data: ClipWindows, settings: TrainingParams
 ) -> dict[str, dict[str, float]]:
     """Train the embedding of an encoder's features, and the heads of all methods on it; their metrics by run."""
     stage, device = settings.stage3, pick_device()
     methods = [METHODS[name] for name in stage.methods]
-    methods = [method for method in methods if method.pretrained == pretrained and method.trains_embedding]
+    methods = [method for method in methods if method.encoder == encoder and method.trains_embedding]
     if not methods:
         return {}
     features = extract(autoencoder, data, windows=stage.windows, grid=stage.feature_grid)
     training, measured = split_classes(data.rows, stage)
     model = build_classifier(feature_shape(autoencoder.config, stage.feature_grid), len(training.classes), stage)
-    name = embedding_run(pretrained=pretrained)
+    name = embedding_run(encoder)
     history = train(
         stage3_run(settings, name),
         model.to(device),

@@ -12,7 +12,7 @@ from tests.training import toy
 STAGES = ("pretrain", "stage1", "stage2", "stage3", "evaluate")
 NETWORKS = (  # the runs of the stages
     *("pretrain", "stage1", "stage2/autoencoder", "stage2/unmasked", "stage2/masked"),
-    *("stage3/embedding_pretrained", "stage3/embedding_scratch", "stage3/mann_pretrained", "stage3/mann_scratch"),
+    *("stage3/embedding_pretrained", "stage3/embedding_random", "stage3/mann_pretrained", "stage3/mann_random"),
     *("stage3/lstm_pretrained", "stage3/transformer_pretrained"),
 )
 

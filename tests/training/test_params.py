@@ -53,6 +53,10 @@ def test_every_value_in_the_file_reaches_the_settings(here):
         ({"stage1__optimiser__steps": 2.5}, r"stage1\.optimiser\.steps is 2\.5: must be a whole number"),
         ({"stage2__label_smoothing": -1}, r"stage2\.label_smoothing is -1"),
         ({"stage3__memory__heads": 200}, r"stage3\.memory: heads is 200: must be at most rows, 128"),
+        (
+            {"stage3__methods": ["mann_frozen"]},
+            r"stage3: methods has mann_frozen: must be untrained or HEAD_ENCODER, HEAD one of mann, .*, ENCODER one of pretrained",
+        ),
         ({"stage3__way": 1}, r"stage3\.way is 1: must be from 2 to 100"),
         ({"stage3__ways": 5}, r"stage3\.ways is unknown: did you mean way\?"),
         ({"stage3__class_scale": float("inf")}, r"stage3\.class_scale is inf"),

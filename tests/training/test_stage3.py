@@ -11,7 +11,8 @@ from tests.training.fewshot.small import settings
 from training.engine.loop import Draw
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.features import FeatureShape
-from training.fewshot.methods import build_classifier, build_head
+from training.fewshot.heads import build_head
+from training.fewshot.methods import build_classifier
 from training.stage3 import class_task, episode_task, split_classes, validate
 
 CLASSES = torch.arange(5).repeat_interleave(6)

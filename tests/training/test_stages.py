@@ -15,9 +15,9 @@ from tests.training.toy import read_json
 from training.engine.figures import CELL, GAP, LEFT, SPACE, TITLE, TOP
 
 METHODS = [
-    *("mann_pretrained", "mann_scratch", "lstm_pretrained", "transformer_pretrained", "prototypes_pretrained"),
-    *("prototypes_scratch", "linear_pretrained", "untrained"),
-    *("nearest_mean_pretrained", "nearest_mean_scratch"),
+    *("mann_pretrained", "mann_random", "lstm_pretrained", "transformer_pretrained", "prototypes_pretrained"),
+    *("prototypes_random", "linear_pretrained", "untrained"),
+    *("nearest_mean_pretrained", "nearest_mean_random"),
 ]
 
 
@@ -144,12 +144,12 @@ def test_a_finished_stage_run_again_changes_nothing(copied_project, monkeypatch,
 
 def test_stage_3_resumes_after_its_first_method(copied_project):
     before = files_below(copied_project, "checkpoints", "metrics", "plots")
-    shutil.rmtree(copied_project / "checkpoints/stage3/mann_scratch")
+    shutil.rmtree(copied_project / "checkpoints/stage3/mann_random")
     shutil.rmtree(copied_project / "checkpoints/stage3/lstm_pretrained")
     run("stage3")
     after = files_below(copied_project, "checkpoints", "metrics", "plots")
     assert after["metrics/stage3.json"] == before["metrics/stage3.json"]
-    for name in ("lstm_pretrained", "mann_scratch"):
+    for name in ("lstm_pretrained", "mann_random"):
         path = f"checkpoints/stage3/{name}/model.pt"
         (copied_project / "old.pt").write_bytes(before[path])
         weights, old = (torch.load(file, weights_only=True)["model"] for file in (path, "old.pt"))

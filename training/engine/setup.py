@@ -13,7 +13,7 @@ from training.engine.device import pick_device
 from training.engine.runs import pretrain_run
 from training.models import MAE, ModelConfig, create_model
 from training.models.masking import Masking
-from training.params import Autoencoder, Loader, TrainingParams
+from training.params import Autoencoder, EncoderName, Loader, TrainingParams
 
 
 def build_masking(settings: Autoencoder) -> Masking:
@@ -57,11 +57,11 @@ def load_autoencoder(settings: TrainingParams, size: int) -> MAE:
     return model.eval()
 
 
-def load_autoencoders(settings: TrainingParams, size: int) -> dict[bool, MAE]:
-    """The autoencoder pre-trained (key True) and as initialised (key False); raises as `load_autoencoder`."""
+def load_autoencoders(settings: TrainingParams, size: int) -> dict[EncoderName, MAE]:
+    """The autoencoder as pre-trained, and with random weights, as initialised; raises as `load_autoencoder`."""
     return {
-        True: load_autoencoder(settings, size),
-        False: build_autoencoder(settings.pretrain, "pretrain", size).eval(),
+        "pretrained": load_autoencoder(settings, size),
+        "random": build_autoencoder(settings.pretrain, "pretrain", size).eval(),
     }
 
 

@@ -26,6 +26,17 @@ class Episodes:
     def __len__(self) -> int:
         return len(self.clips)
 
+    def by_label(self, values: Tensor) -> Tensor:
+        """Values of classes, such as embeddings of their names, in the order of the episode labels.
+
+        Args:
+            values: of each clip's class, (N, ...).
+
+        Returns:
+            (B, way, ...)
+        """
+        return values[self.clips[:, 0].gather(1, self.labels[:, 0].argsort(1))]
+
 
 class EpisodeSampler:
     """Draws episodes from clips whose classes are known.

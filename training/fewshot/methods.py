@@ -1,24 +1,18 @@
-"""The methods that stage 3 trains and `evaluate` compares: a head on embeddings of an encoder's features."""
+"""The methods that stage 3 trains and `evaluate` compares: a head on an encoder, named HEAD_ENCODER.
+
+The encoders: `pretrained`, frozen as `pretrain` has trained it; `random`, frozen as initialised.
+"""
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 
 from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmbedding, SpaceTimeAdapter
 from training.fewshot.features import FeatureShape
-from training.fewshot.head import Head
+from training.fewshot.heads import HEADS, build_head
 from training.fewshot.learner import FewShotLearner
-from training.fewshot.linear import LinearHead
-from training.fewshot.lstm import LSTMMemory
-from training.fewshot.mann import MANN
-from training.fewshot.nearest import NearestMeanHead
-from training.fewshot.protonet import PrototypeHead
-from training.fewshot.recurrent import RecurrentHead
-from training.fewshot.transformer import TransformerHead
-from training.params import HeadName, MethodName, Stage3
-
-TRAINED_HEADS: tuple[HeadName, ...] = ("mann", "lstm", "transformer")
-_RIDGE_PENALTY = 0.1  # on vectors of unit length
+from training.params import UNTRAINED, EncoderName, HeadName, Stage3
 
 
 @dataclass(frozen=True)
@@ -26,50 +20,43 @@ class Method:
     """A row of the comparison.
 
     Args:
-        name: in params, metrics and checkpoints.
         head: the classifier of embeddings.
-        pretrained: features come from the pre-trained encoder; else from the encoder as initialised.
-        embedded: the head works on embeddings that are trained on the training classes; else on the features themselves.
+        encoder: of the features.
         trained: embedding and head are trained where they have parameters; else they stay as initialised.
     """
 
-    name: MethodName
     head: HeadName
-    pretrained: bool = True
-    embedded: bool = True
+    encoder: EncoderName
     trained: bool = True
+
+    @property
+    def name(self) -> str:
+        """In params, metrics and checkpoints."""
+        return f"{self.head}_{self.encoder}" if self.trained else UNTRAINED
 
     @property
     def trains_embedding(self) -> bool:
         """True if the method needs the trained embedding, which all methods on the same encoder share."""
-        return self.embedded and self.trained
+        return self.trained and HEADS[self.head].inputs == "embedding"
 
     @property
     def trains_head(self) -> bool:
         """True if the method has a run of its own."""
-        return self.trained and self.head in TRAINED_HEADS
+        return self.trained and HEADS[self.head].trained
 
 
-METHODS: dict[MethodName, Method] = {
+METHODS: dict[str, Method] = {
     method.name: method
     for method in (
-        Method("mann_pretrained", "mann"),
-        Method("mann_scratch", "mann", pretrained=False),
-        Method("lstm_pretrained", "lstm"),
-        Method("transformer_pretrained", "transformer"),
-        Method("prototypes_pretrained", "prototypes"),
-        Method("prototypes_scratch", "prototypes", pretrained=False),
-        Method("linear_pretrained", "linear", embedded=False),
-        Method("untrained", "mann", trained=False),
-        Method("nearest_mean_pretrained", "nearest_mean", embedded=False),
-        Method("nearest_mean_scratch", "nearest_mean", pretrained=False, embedded=False),
+        *(Method(head, encoder) for head in HEADS for encoder in get_args(EncoderName)),
+        Method("mann", "pretrained", trained=False),
     )
 }
 
 
-def embedding_run(*, pretrained: bool) -> str:
+def embedding_run(encoder: EncoderName) -> str:
     """Name of the run that trains the embedding of an encoder's features."""
-    return f"embedding_{'pretrained' if pretrained else 'scratch'}"
+    return f"embedding_{encoder}"
 
 
 def build_embedding(shape: FeatureShape, settings: Stage3) -> ClipEmbedding:
@@ -86,38 +73,11 @@ def build_classifier(shape: FeatureShape, classes: int, settings: Stage3) -> Cla
     return ClassifiedEmbedding(build_embedding(shape, settings), settings.embedding, classes, settings.class_scale)
 
 
-def build_head(name: HeadName, settings: Stage3) -> Head:
-    """A freshly initialised head; the same weights for the same seed."""
-    torch.manual_seed(settings.seed)
-    way, inputs, scale = settings.way, settings.embedding + settings.way, settings.embedding_scale
-    if name == "mann":
-        memory = settings.memory
-        mann = MANN(
-            inputs,
-            way,
-            rows=memory.rows,
-            width=memory.width,
-            controller=memory.controller,
-            heads=memory.heads,
-            decay=memory.decay,
-            write=memory.write,
-            softmax=memory.softmax,
-            key_strength=memory.key_strength,
-        )
-        return RecurrentHead(mann, scale)
-    if name == "lstm":
-        return RecurrentHead(LSTMMemory(inputs, way, units=settings.lstm.units, layers=settings.lstm.layers), scale)
-    if name == "transformer":
-        chosen = settings.transformer
-        return TransformerHead(
-            settings.embedding, way, width=chosen.width, depth=chosen.depth, heads=chosen.heads, scale=scale
-        )
-    if name == "prototypes":
-        return PrototypeHead()
-    return NearestMeanHead() if name == "nearest_mean" else LinearHead(_RIDGE_PENALTY)
+def build_inputs(head: HeadName, shape: FeatureShape, settings: Stage3) -> ClipEmbedding | FlatEmbedding:
+    """What turns an encoder's features into the inputs of a head, freshly initialised."""
+    return build_embedding(shape, settings) if HEADS[head].inputs == "embedding" else FlatEmbedding()
 
 
 def build_learner(method: Method, shape: FeatureShape, settings: Stage3) -> FewShotLearner:
     """A method's learner, freshly initialised."""
-    embedding = build_embedding(shape, settings) if method.embedded else FlatEmbedding()
-    return FewShotLearner(embedding, build_head(method.head, settings), settings.way)
+    return FewShotLearner(build_inputs(method.head, shape, settings), build_head(method.head, settings), settings.way)

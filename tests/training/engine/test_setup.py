@@ -94,7 +94,8 @@ def test_the_autoencoders_of_the_ablation_are_the_pre_trained_and_the_initialise
     monkeypatch.chdir(trained_project)
     settings = params.load()
     found = load_autoencoders(settings, 64)
-    for key, model in ((True, load_autoencoder(settings, 64)), (False, build_autoencoder(settings.pretrain, "x", 64))):
+    random = build_autoencoder(settings.pretrain, "x", 64)
+    for key, model in (("pretrained", load_autoencoder(settings, 64)), ("random", random)):
         assert not found[key].training
         assert all(torch.equal(value, found[key].state_dict()[name]) for name, value in model.state_dict().items())
 

@@ -80,3 +80,13 @@ def test_too_few_classes_are_an_error():
         EpisodeSampler(CLASSES, way=9, shots=6)
     with pytest.raises(ValueError, match="0 classes have as many"):
         EpisodeSampler(CLASSES, way=2, shots=7)
+
+
+def test_values_of_classes_come_in_the_order_of_the_episode_labels():
+    classes = torch.arange(5).repeat_interleave(6)
+    episodes = EpisodeSampler(classes, way=3, shots=4).draw(20, torch.Generator().manual_seed(0))
+    by_label = episodes.by_label(classes)
+    assert by_label.shape == (20, 3)
+    for number in range(20):
+        for shot in range(4):
+            assert torch.equal(by_label[number][episodes.labels[number, shot]], classes[episodes.clips[number, shot]])

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from tests.training.fewshot.small import settings
-from training.fewshot.methods import build_head
+from training.fewshot.heads import build_head
 from training.fewshot.nearest import NearestMeanHead
 from training.fewshot.protonet import PrototypeHead, class_means
 from training.fewshot.recurrent import RecurrentHead

@@ -1,16 +1,20 @@
 """The methods of the comparison."""
 
+from typing import get_args
+
 import pytest
 import torch
 
 from tests.training.fewshot.small import settings
 from training.fewshot.episodes import Episodes
 from training.fewshot.features import FeatureShape
+from training.fewshot.heads import HEADS, build_head
 from training.fewshot.lstm import LSTMMemory
 from training.fewshot.mann import MANN
-from training.fewshot.methods import METHODS, build_classifier, build_head, build_learner, embedding_run
+from training.fewshot.methods import METHODS, build_classifier, build_learner, embedding_run
 from training.fewshot.predict import accuracies, embed_clips, embed_views, predict
 from training.fewshot.transformer import TransformerHead
+from training.params import EncoderName, HeadName
 
 SHAPE = FeatureShape(4, 2, 5)
 
@@ -27,27 +31,28 @@ def test_a_learner_classifies_queries_by_a_support_and_episodes_by_rounds(method
     torch.testing.assert_close(learner(support, known, features[:, 2]), logits[:, 2])
 
 
-def test_methods_differ_by_encoder_head_and_training():
-    table = {
-        name: (method.head, method.pretrained, method.trains_embedding, method.trains_head)
-        for name, method in METHODS.items()
-    }
-    assert table == {
-        "mann_pretrained": ("mann", True, True, True),
-        "mann_scratch": ("mann", False, True, True),
-        "lstm_pretrained": ("lstm", True, True, True),
-        "transformer_pretrained": ("transformer", True, True, True),
-        "prototypes_pretrained": ("prototypes", True, True, False),
-        "prototypes_scratch": ("prototypes", False, True, False),
-        "linear_pretrained": ("linear", True, False, False),
-        "untrained": ("mann", True, False, False),
-        "nearest_mean_pretrained": ("nearest_mean", True, False, False),
-        "nearest_mean_scratch": ("nearest_mean", False, False, False),
-    }
-    assert [embedding_run(pretrained=pretrained) for pretrained in (True, False)] == [
-        "embedding_pretrained",
-        "embedding_scratch",
-    ]
+def test_a_method_is_a_head_on_an_encoder():
+    heads, encoders = get_args(HeadName), get_args(EncoderName)
+    assert list(METHODS) == [*(f"{head}_{encoder}" for head in heads for encoder in encoders), "untrained"]
+    assert set(HEADS) == set(heads)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "encoder", "trains_embedding", "trains_head"),
+    [
+        ("mann_pretrained", "mann", "pretrained", True, True),
+        ("mann_random", "mann", "random", True, True),
+        ("prototypes_random", "prototypes", "random", True, False),
+        ("linear_pretrained", "linear", "pretrained", False, False),
+        ("untrained", "mann", "pretrained", False, False),
+        ("nearest_mean_random", "nearest_mean", "random", False, False),
+    ],
+)
+def test_a_method_s_runs_are_those_of_its_parts(name, head, encoder, trains_embedding, trains_head):
+    method = METHODS[name]
+    assert (method.head, method.encoder) == (head, encoder)
+    assert (method.trains_embedding, method.trains_head) == (trains_embedding, trains_head)
+    assert embedding_run(encoder) == f"embedding_{encoder}"
 
 
 def test_heads_are_as_the_settings_say():

@@ -1,0 +1,84 @@
+"""The heads that methods choose from: how each is built from the params, what it works on, whether it is trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from training.fewshot.head import Head
+from training.fewshot.linear import LinearHead
+from training.fewshot.lstm import LSTMMemory
+from training.fewshot.mann import MANN
+from training.fewshot.nearest import NearestMeanHead
+from training.fewshot.protonet import PrototypeHead
+from training.fewshot.recurrent import RecurrentHead
+from training.fewshot.transformer import TransformerHead
+from training.params import HeadName, Stage3
+
+Inputs = Literal["embedding", "features"]
+"""What a head works on: `embedding`, (..., E), trained on the training classes; `features`, the encoder's own, flat."""
+
+_RIDGE_PENALTY = 0.1  # on vectors of unit length
+
+
+@dataclass(frozen=True)
+class HeadKind:
+    """A head in the registry.
+
+    Args:
+        build: a freshly initialised head of these params; random weights are drawn by torch's global generator.
+        inputs: what it works on.
+        trained: it learns from episodes of the training classes, in a run of its own.
+    """
+
+    build: Callable[[Stage3], Head]
+    inputs: Inputs = "embedding"
+    trained: bool = False
+
+
+def _mann(settings: Stage3) -> Head:
+    memory = settings.memory
+    network = MANN(
+        settings.embedding + settings.way,
+        settings.way,
+        rows=memory.rows,
+        width=memory.width,
+        controller=memory.controller,
+        heads=memory.heads,
+        decay=memory.decay,
+        write=memory.write,
+        softmax=memory.softmax,
+        key_strength=memory.key_strength,
+    )
+    return RecurrentHead(network, settings.embedding_scale)
+
+
+def _lstm(settings: Stage3) -> Head:
+    inputs, lstm = settings.embedding + settings.way, settings.lstm
+    return RecurrentHead(
+        LSTMMemory(inputs, settings.way, units=lstm.units, layers=lstm.layers), settings.embedding_scale
+    )
+
+
+def _transformer(settings: Stage3) -> Head:
+    chosen, scale = settings.transformer, settings.embedding_scale
+    return TransformerHead(
+        settings.embedding, settings.way, width=chosen.width, depth=chosen.depth, heads=chosen.heads, scale=scale
+    )
+
+
+HEADS: dict[HeadName, HeadKind] = {
+    "mann": HeadKind(_mann, trained=True),
+    "lstm": HeadKind(_lstm, trained=True),
+    "transformer": HeadKind(_transformer, trained=True),
+    "prototypes": HeadKind(lambda _: PrototypeHead()),
+    "linear": HeadKind(lambda _: LinearHead(_RIDGE_PENALTY), inputs="features"),
+    "nearest_mean": HeadKind(lambda _: NearestMeanHead(), inputs="features"),
+}
+
+
+def build_head(name: HeadName, settings: Stage3) -> Head:
+    """A freshly initialised head; the same weights for the same seed."""
+    torch.manual_seed(settings.seed)
+    return HEADS[name].build(settings)
