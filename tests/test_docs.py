@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.records.failures import TRANSIENT, Failure
 from tests.conftest import REPO
 from tests.imports import PACKAGES
 
@@ -61,6 +62,12 @@ def test_paths_and_modules_in_backticks_exist(page):
         if not (path.is_dir() or path.with_suffix(".py").is_file()):
             missing.add(name)
     assert missing == set()
+
+
+def test_failure_page_has_every_code_and_marks_the_transient_ones():
+    rows = re.findall(r"^\| `(\w+)` \| (\*transient\*)?", (REPO / "docs/failures.md").read_text(), re.MULTILINE)
+    assert {code for code, _ in rows} == set(Failure)
+    assert {code for code, transient in rows if transient} == set(TRANSIENT)
 
 
 def test_make_help_lists_every_target():
