@@ -1,4 +1,4 @@
-"""Clip features for few-shot learning: how the tokens of a frozen encoder change over a window."""
+"""Clip features for few-shot learning: how the tokens of an encoder change over a window."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,10 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from common.errors import WorkError
 from training.data.windows import ClipWindows
 from training.models import MAE, ModelConfig
+from training.models.encoder import Encoder
 from training.models.preprocess import preprocess
 
 _BATCH = 32
@@ -25,10 +27,7 @@ class FeatureShape(NamedTuple):
 
 @torch.no_grad()
 def extract(model: MAE, data: ClipWindows, *, windows: int, grid: int) -> Tensor:
-    """Features of evenly spread windows of every clip.
-
-    The tokens of each time patch are averaged to at most `grid` x `grid` places. From these the mean over time is
-    subtracted, which removes the static scene, and each window is scaled to unit deviation.
+    """Features of evenly spread windows of every clip, see `window_features`.
 
     Args:
         model: the autoencoder whose encoder is used, on the data's device.
@@ -38,6 +37,9 @@ def extract(model: MAE, data: ClipWindows, *, windows: int, grid: int) -> Tensor
 
     Returns:
         (clips, windows, times, places, values) half precision, on the host; see `feature_shape`.
+
+    Raises:
+        WorkError: features are infinite or NaN; the message names the clip.
     """
     model.eval()
     shape = feature_shape(model.config, grid)
@@ -45,10 +47,32 @@ def extract(model: MAE, data: ClipWindows, *, windows: int, grid: int) -> Tensor
     total = -(-len(data) // _BATCH)
     for index in tqdm(data.batches(_BATCH), total=total, desc="encode clips", unit="batch", disable=None):
         for number in range(windows):
-            video = preprocess(data.even_windows(index, number, windows), model.config)
-            pooled = _pool(model.encode(video).float(), model, shape)
-            found[index, number] = temporal_change(pooled).half().cpu()
+            found[index, number] = window_features(model, data.even_windows(index, number, windows), grid).half().cpu()
+        finite = found[index].isfinite().flatten(1).all(1)
+        if not finite.all():
+            clip = data.rows[int(index[~finite][0])].clip_id
+            raise WorkError(
+                f"features of clip {clip} are not finite: the encoder's weights, or their precision, are at fault"
+            )
     return found
+
+
+def window_features(model: MAE | Encoder, frames: Tensor, grid: int) -> Tensor:
+    """Features of windows, through which gradients reach the encoder.
+
+    The tokens of each time patch are averaged to at most `grid` x `grid` places. From these the mean over time is
+    subtracted, which removes the static scene, and each window is scaled to unit deviation.
+
+    Args:
+        model: whose encoder is used.
+        frames: (B, T, S, S, 3) uint8, on the model's device.
+        grid: places along each side that are kept.
+
+    Returns:
+        (B, times, places, values) single precision; see `feature_shape`.
+    """
+    tokens = model.encode(preprocess(frames, model.config)).float()
+    return temporal_change(_pool(tokens, model.config, feature_shape(model.config, grid)))
 
 
 def feature_shape(config: ModelConfig, grid: int) -> FeatureShape:
@@ -62,9 +86,9 @@ def temporal_change(features: Tensor) -> Tensor:
     return change / (change.std((1, 2, 3), keepdim=True) + _EPS)
 
 
-def _pool(tokens: Tensor, model: MAE, shape: FeatureShape) -> Tensor:
+def _pool(tokens: Tensor, config: ModelConfig, shape: FeatureShape) -> Tensor:
     """Tokens (B, N, D) averaged over places -> (B, times, places, D)."""
-    patches = model.config.grid
+    patches = config.grid
     maps = tokens.reshape(-1, patches.side, patches.side, tokens.shape[2]).permute(0, 3, 1, 2)
     pooled = F.adaptive_avg_pool2d(maps, shape.side).flatten(2).transpose(1, 2)
     return pooled.reshape(len(tokens), shape.times, -1, tokens.shape[2])

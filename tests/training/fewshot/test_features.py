@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from common.errors import WorkError
 from tests.training import toy
 from tests.training.toy import ToyClip, numbered_frames
 from training.clips import Clips
@@ -84,3 +85,19 @@ def test_extraction_needs_no_gradients_and_leaves_the_model_in_eval_mode(model, 
     model.train()
     assert not extract(model, data, windows=1, grid=1).requires_grad
     assert not model.training
+
+
+def test_a_clip_whose_features_are_not_finite_is_named(model, data):
+    good = model.encode
+
+    def encode(video):
+        tokens = good(video)
+        if encode.calls == 3:  # the second window of the second batch, which begins with clip 32
+            tokens[1] = float("nan")
+        encode.calls += 1
+        return tokens
+
+    encode.calls = 0
+    model.encode = encode
+    with pytest.raises(WorkError, match="features of clip n33 are not finite"):
+        extract(model, data, windows=2, grid=2)
