@@ -20,7 +20,7 @@ from pathlib import Path
 from common import command, lock
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
-TOOLS = ("stats", "show", "report", "retry", "corpus")
+TOOLS = ("stats", "show", "report", "retry", "corpus", "crate", "export")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,7 +41,22 @@ def parser() -> argparse.ArgumentParser:
     subject.add_argument("clip_id", nargs="?", metavar="CLIP_ID", help="clip whose ticks to show")
     subject.add_argument("--class", dest="class_name", metavar="NAME", help="class whose first clips to show")
     subject.add_argument("--failures", metavar="CODE", help="failure code whose clips to show, such as decode_error")
-    show.add_argument("-o", "--out", type=Path, required=True, help="picture to write, .png or .jpg")
+    show.add_argument(
+        "-o", "--out", type=Path, required=True, help="picture to write, .png or .jpg, or animation, .gif or .webp"
+    )
+
+    export = by_name["export"]
+    export.add_argument("--format", required=True, choices=["parquet", "lance", "numpy", "mp4", "fiftyone"])
+    export.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="FOLDER", help="new folder, or one to continue"
+    )
+    export.add_argument("--split", choices=["train", "val", "test"], help="clips of this split only")
+    export.add_argument(
+        "--size",
+        type=int,
+        choices=[64, 112, 224],
+        help="pixels, at most those of the shards; default: as in the shards",
+    )
 
     by_name["corpus"].add_argument("corpus", metavar="sample|full|PATH|URL", help="value to write into params.yaml")
     return top

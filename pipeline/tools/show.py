@@ -1,4 +1,4 @@
-"""show: draw a contact sheet of a clip, of a class, or of the clips with one failure code."""
+"""show: draw a contact sheet or an animation of a clip or of a class, or a sheet of the clips with one failure code."""
 
 import textwrap
 from fractions import Fraction
@@ -13,7 +13,7 @@ from pipeline.params import PipelineParams
 from pipeline.records import manifests
 from pipeline.records.failures import Failure
 from pipeline.records.rows import ClipRow, DownloadRow, ResampleRow, ResizeRow, ShardRow
-from pipeline.tools import clip_frames, contact_sheet, funnel
+from pipeline.tools import animation, clip_frames, contact_sheet, funnel
 from pipeline.tools.contact_sheet import cell, stack, text
 from pipeline.video.picture import Picture
 
@@ -24,7 +24,7 @@ _PANEL = 420  # pixels; width of the text beside them
 
 
 def main(out: Path, clip_id: str | None = None, class_name: str | None = None, failures: str | None = None) -> None:
-    """Write the sheet of exactly one of: a clip, a class, a failure code."""
+    """Write the sheet of exactly one of: a clip, a class, a failure code; an animation where `out` ends in .gif or .webp."""
     if class_name is not None:
         show_class(class_name, out)
     elif failures is not None:
@@ -36,6 +36,8 @@ def main(out: Path, clip_id: str | None = None, class_name: str | None = None, f
 def show_clip(clip_id: str, out: Path) -> None:
     """Write all ticks of a clip, each with its tick, its time, and the time of the source frame; padding is grey.
 
+    An animation shows the ticks without padding, at their own rate.
+
     Raises:
         WorkError: there is no such clip, or it has no filmstrip; with the reason.
         ParamError: `out` is not named as a picture.
@@ -43,6 +45,12 @@ def show_clip(clip_id: str, out: Path) -> None:
     settings = params.load()
     row, resampled = _find_clip(clip_id)
     frames = _filmstrip(row, settings)
+    source = f"{resampled.codec} {resampled.width}x{resampled.height}"
+    told = f"{out}: {clip_id}, {row.valid_frames} ticks of {source}"
+    if out.suffix in animation.SUFFIXES:
+        _animate(out, [frames[: row.valid_frames]], clip_id, settings)
+        print(told)
+        return
     time_base = Fraction(resampled.time_base)
     cells = [
         cell(
@@ -54,12 +62,13 @@ def show_clip(clip_id: str, out: Path) -> None:
         for tick, (frame, pts) in enumerate(zip(frames, resampled.timeline, strict=True))
     ]
     _write(out, stack([cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]))
-    source = f"{resampled.codec} {resampled.width}x{resampled.height}"
-    print(f"{out}: {clip_id}, {row.valid_frames} ticks of {source}")
+    print(told)
 
 
 def show_class(name: str, out: Path, clips: int = 6) -> None:
     """Write one row of ten frames, 0.3 s apart at 10 FPS, for each of the first `clips` clips of a class.
+
+    An animation shows the clips side by side, without padding, at their own rate.
 
     Raises:
         WorkError: no clip in the shards has this class.
@@ -68,15 +77,20 @@ def show_class(name: str, out: Path, clips: int = 6) -> None:
     rows = [row for row in manifests.read(ShardRow) if row.class_name == name][:clips]
     if not rows:
         raise WorkError(f"no class is named {name!r}: manifests/classes.parquet lists them")
-    size = params.load().resize.size
+    settings = params.load()
+    told = f"{out}: {len(rows)} clips of {name!r}"
+    films = [_from_shard(row, settings.resize.size) for row in rows]
+    if out.suffix in animation.SUFFIXES:
+        _animate(out, [film[: row.valid_frames] for film, row in zip(films, rows, strict=True)], name, settings)
+        print(f"{told}, side by side")
+        return
     lines: list[list[Picture]] = []
-    for row in rows:
-        frames = _from_shard(row, size)
+    for frames, row in zip(films, rows, strict=True):
         ticks = np.arange(_COLUMNS) * _STEP % row.valid_frames
         cells = [cell(frames[tick], str(tick)) for tick in ticks]
         lines += [[text([row.clip_id], width=cells[0].shape[1] * _COLUMNS)], cells]
     _write(out, stack(lines))
-    print(f"{out}: {len(rows)} clips of {name!r}, one per row")
+    print(f"{told}, one per row")
 
 
 def show_failures(code: str, out: Path, clips: int = 12) -> None:
@@ -86,6 +100,8 @@ def show_failures(code: str, out: Path, clips: int = 12) -> None:
         ParamError: there is no such code, or `out` is not named as a picture.
         WorkError: no clip failed as `code`.
     """
+    if out.suffix in animation.SUFFIXES:
+        raise ParamError(f"{out}: failures are shown as a picture: name one that ends in .png or .jpg")
     if code not in set(Failure):
         raise ParamError(f"--failures {code}: must be one of {', '.join(Failure)}")
     tables = funnel.read()
@@ -147,10 +163,16 @@ def _description(row: ClipRow) -> Picture:
     return text([row.clip_id, *textwrap.wrap(str(row.error_detail), 70)], width=_PANEL)
 
 
+def _animate(out: Path, clips: list[Picture], title: str, settings: PipelineParams) -> None:
+    data = animation.encode(animation.tile(clips, title), out.suffix, fps=settings.resample.fps)
+    sweep_beside(out)
+    write_bytes(out, data)
+
+
 def _write(out: Path, sheet: Picture) -> None:
     try:
         data = contact_sheet.encode(sheet, out.suffix or ".png")
     except ValueError:
-        raise ParamError(f"{out}: name a picture that ends in .png or .jpg") from None
+        raise ParamError(f"{out}: name a picture that ends in .png, .jpg, .gif or .webp") from None
     sweep_beside(out)
     write_bytes(out, data)

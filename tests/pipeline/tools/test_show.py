@@ -49,6 +49,27 @@ def test_class_sheet_has_one_row_of_every_third_tick_per_clip(dataset: Project, 
     assert frames_in_row(sheet, sheet.shape[0] // 4 - BORDER, 7) == [0, 3, 6, 9, 12, 15, 18]
 
 
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_animation_of_a_clip_plays_its_ticks_at_their_rate(dataset: Project, tmp_path: Path, suffix: str):
+    clip_id = next(clip_id for clip_id, row in dataset.rows("shards").items() if row["valid_frames"] == 20)
+    out = tmp_path / f"clip{suffix}"
+    assert dataset.call("show", clip_id, "-o", str(out)).returncode == 0
+    done, animation = cv2.imreadanimation(str(out))
+    assert done
+    assert list(animation.durations) == [100] * 20
+    frames = [np.asarray(frame, np.uint8)[-1 - CELL : -1, 1 : 1 + CELL, :3] for frame in animation.frames]
+    assert [read_counter(frame) for frame in frames] == list(range(20))
+
+
+def test_animation_of_a_class_has_its_clips_side_by_side(dataset: Project, tmp_path: Path):
+    result = dataset.call("show", "--class", "class 1", "-o", str(tmp_path / "class.gif"))
+    assert "4 clips of 'class 1', side by side" in result.stdout
+    _, animation = cv2.imreadanimation(str(tmp_path / "class.gif"))
+    lefts = [1 + number * (CELL + 2) for number in range(4)]
+    frame = np.asarray(animation.frames[7], np.uint8)[-1 - CELL : -1, :, :3]
+    assert [read_counter(frame[:, left : left + CELL]) for left in lefts] == [7] * 4
+
+
 def test_temporary_file_of_a_killed_run_is_deleted(dataset: Project, tmp_path: Path):
     (tmp_path / ".part-99999999-sheet.png").write_bytes(b"half")
     (clip_id, *_) = dataset.rows("shards")
@@ -92,8 +113,9 @@ def test_failed_clips_are_shown_as_far_as_they_decode(failures: Project, tmp_pat
     [
         (["own-nobody", "-o", "a.png"], 1, "no clip is named 'own-nobody'"),
         (["--class", "nothing", "-o", "a.png"], 1, "no class is named 'nothing'"),
-        (["--class", "class 1", "-o", "a.txt"], 2, "a.txt: name a picture that ends in .png or .jpg"),
+        (["--class", "class 1", "-o", "a.txt"], 2, "a.txt: name a picture that ends in .png, .jpg, .gif or .webp"),
         (["--class", "class 1"], 2, "-o"),
+        (["--failures", "too_short", "-o", "a.gif"], 2, "a.gif: failures are shown as a picture"),
         (["--failures", "nonsense", "-o", "a.png"], 2, "must be one of not_found, "),
         (["--failures", "duplicate", "-o", "a.png"], 1, "no clip was lost as duplicate"),
     ],
