@@ -2,17 +2,13 @@
 
 from torch import Tensor, nn
 
-from training.fewshot.recurrent import Recurrence, State
+from training.fewshot.recurrent import Recurrence, State, initialise
 
-_GAIN = 3.0
+_GAIN = 3.0  # of the initial input matrices
 
 
 class LSTMMemory(Recurrence):
     """Stacked LSTMs, layer normalisation, and a linear layer to the logits.
-
-    Recurrent matrices start orthogonal, forget gates open (bias 1), and input matrices `_GAIN` times as large as Glorot and
-    Bengio (2010) have them. The logits of a query depend on products of it with an earlier clip and that clip's label; with small
-    weights the cells are nearly linear, these products vanish, and so does their gradient: nothing is learnt.
 
     Args:
         inputs: values of an input.
@@ -26,14 +22,7 @@ class LSTMMemory(Recurrence):
         self.lstm = nn.LSTM(inputs, units, layers, batch_first=True)
         self.norm = nn.LayerNorm(units)
         self.output = nn.Linear(units, classes)
-        for name, parameter in self.lstm.named_parameters():
-            for number, gate in enumerate(parameter.data.chunk(4)):  # input, forget, cell, output
-                if name.startswith("weight_hh"):
-                    nn.init.orthogonal_(gate)
-                elif name.startswith("weight_ih"):
-                    nn.init.xavier_uniform_(gate, _GAIN)
-                else:
-                    nn.init.constant_(gate, float(name.startswith("bias_ih") and number == 1))
+        initialise(self.lstm, _GAIN)
 
     def initial_state(self, batch: int) -> State:
         """Hidden and cell states, both zero, (B, layers * units)."""
@@ -44,6 +33,11 @@ class LSTMMemory(Recurrence):
         """One step: inputs (B, inputs) -> logits (B, classes) and the next state."""
         hidden, after = self._run(inputs.unsqueeze(1), state)
         return self.output(self.norm(hidden[:, -1])), after
+
+    def unroll(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """See `Recurrence.unroll`."""
+        hidden, after = self._run(inputs, state)
+        return self.output(self.norm(hidden)), after
 
     def run(self, inputs: Tensor, state: State) -> State:
         """The state after the inputs (B, S, inputs) in turn."""

@@ -27,9 +27,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.fewshot.recurrent import Recurrence, State
+from training.fewshot.recurrent import Recurrence, State, initialise
 
 _UNWRITTEN = 1e-6  # value of unwritten memory; at zero, cosine similarity has no gradient
+_GAIN = 3.0  # of the controller's initial input matrices
+_LEAST_NORM = 1e-12  # that similarities are divided by
 
 
 class MANNState(NamedTuple):
@@ -81,6 +83,7 @@ class MANN(Recurrence):
             raise ValueError(f"heads is {heads}: must be at most rows, {rows}")
         self.rows, self.width, self.heads, self.decay, self.write = rows, width, heads, decay, write
         self.controller = nn.LSTMCell(inputs + heads * width, controller)
+        initialise(self.controller, _GAIN)
         self.keys = nn.Linear(controller, heads * width)
         self.gates = nn.Linear(controller, heads)
         self.strength = nn.Parameter(torch.full((heads, 1), key_strength)) if softmax == "sharpened" else None
@@ -136,7 +139,9 @@ class MANN(Recurrence):
 
     def _read_weights(self, keys: Tensor, memory: Tensor) -> Tensor:
         """Similarity and read: keys (B, K, width) and memory (B, R, width) -> (B, K, R); K counts heads fastest."""
-        similarity = F.normalize(keys, dim=2) @ F.normalize(memory, dim=2).transpose(1, 2)
+        # The product is divided by the norms, because it is smaller than the memory.
+        norms = memory.norm(dim=2).clamp(min=_LEAST_NORM).unsqueeze(1)
+        similarity = F.normalize(keys, dim=2) @ memory.transpose(1, 2) / norms
         if self.strength is not None:
             similarity = self.strength.repeat(keys.shape[1] // self.heads, 1) * similarity
         weights: Tensor = similarity.softmax(2)

@@ -4,11 +4,28 @@ from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from training.fewshot.head import Head
 
 State = tuple[Tensor, ...]
 """Tensors with the batch as their first dimension."""
+
+
+def initialise(lstm: nn.LSTM | nn.LSTMCell, gain: float) -> None:
+    """Orthogonal recurrent matrices, open forget gates (bias 1), and input matrices `gain` times as Glorot and Bengio (2010).
+
+    The logits of a clip depend on products of it with an earlier clip and that clip's label. With small weights the cells are
+    nearly linear, these products vanish, and so does their gradient: nothing is learnt.
+    """
+    for name, parameter in lstm.named_parameters():
+        for number, gate in enumerate(parameter.data.chunk(4)):  # input, forget, cell, output
+            if name.startswith("weight_hh"):
+                nn.init.orthogonal_(gate)
+            elif name.startswith("weight_ih"):
+                nn.init.xavier_uniform_(gate, gain)
+            else:
+                nn.init.constant_(gate, float(name.startswith("bias_ih") and number == 1))
 
 
 class Recurrence(nn.Module, ABC):
@@ -21,6 +38,14 @@ class Recurrence(nn.Module, ABC):
     @abstractmethod
     def forward(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
         """One step; `state` is not changed."""
+
+    def unroll(self, inputs: Tensor, state: State) -> tuple[Tensor, State]:
+        """The logits (B, S, classes) of the inputs (B, S, inputs) in turn, and the state after them; S is at least 1."""
+        logits = []
+        for step in inputs.unbind(1):
+            out, state = self(step, state)
+            logits.append(out)
+        return torch.stack(logits, 1), state
 
     def run(self, inputs: Tensor, state: State) -> State:
         """The state after the inputs (B, S, inputs) in turn."""
@@ -62,6 +87,12 @@ class RecurrentHead(Head):
                 state = self._take(embedded[:, number - 1], labels[:, number - 1], state)
             logits.append(self._predict(embedded[:, number], labels.shape[3], state))
         return torch.stack(logits, 1)
+
+    def sequence(self, embedded: Tensor, labels: Tensor) -> Tensor:
+        """One step per clip, as Santoro et al. (2016) have it: the inputs of step t are x_t and the label of x_(t-1)."""
+        late = F.pad(labels[:, :-1], (0, 0, 1, 0))  # zero in the first step
+        state = self.network.initial_state(len(embedded))
+        return self.network.unroll(torch.cat([self.scale * embedded, late], 2), state)[0]
 
     def _take(self, embedded: Tensor, labels: Tensor, state: State) -> State:
         return self.network.run(torch.cat([self.scale * embedded, labels], 2), state)

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from tests.training.fewshot.oracle import cell_step, values
 from training.fewshot.lstm import LSTMMemory
 
 
@@ -11,29 +12,16 @@ def network():
     return LSTMMemory(4, 3, units=5, layers=2).double()
 
 
-def sigmoid(values):
-    return 1 / (1 + np.exp(-values))
-
-
-def cell_step(inputs, hidden, cell, weights, layer):
-    """One LSTM cell by its equations; gates in torch's order: input, forget, candidate, output."""
-    gates = inputs @ weights[f"lstm.weight_ih_l{layer}"].T + weights[f"lstm.bias_ih_l{layer}"]
-    gates = gates + hidden @ weights[f"lstm.weight_hh_l{layer}"].T + weights[f"lstm.bias_hh_l{layer}"]
-    entry, forget, candidate, out = np.split(gates, 4, axis=1)
-    cell = sigmoid(forget) * cell + sigmoid(entry) * np.tanh(candidate)
-    return sigmoid(out) * np.tanh(cell), cell
-
-
 def test_steps_follow_the_equations_of_two_stacked_cells():
     model = network()
-    weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
+    weights = values(model)
     inputs = torch.randn(2, 6, 4, dtype=torch.float64)
     state = model.initial_state(2)
     hidden = cell = upper_hidden = upper_cell = np.zeros((2, 5))
     for step in range(6):
         logits, state = model(inputs[:, step], state)
-        hidden, cell = cell_step(inputs[:, step].numpy(), hidden, cell, weights, 0)
-        upper_hidden, upper_cell = cell_step(hidden, upper_hidden, upper_cell, weights, 1)
+        hidden, cell = cell_step(inputs[:, step].numpy(), hidden, cell, weights, "lstm.{}_l0")
+        upper_hidden, upper_cell = cell_step(hidden, upper_hidden, upper_cell, weights, "lstm.{}_l1")
         mean, variance = upper_hidden.mean(1, keepdims=True), upper_hidden.var(1, keepdims=True)
         normed = (upper_hidden - mean) / np.sqrt(variance + 1e-5)
         expected = normed @ weights["output.weight"].T + weights["output.bias"]

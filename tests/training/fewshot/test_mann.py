@@ -1,12 +1,11 @@
-"""The memory-augmented network against plain NumPy, written from the equations of Santoro et al. (2016)."""
+"""The memory-augmented network against the NumPy oracle of the equations of Santoro et al. (2016)."""
 
 import numpy as np
 import pytest
 import torch
 
+from tests.training.fewshot.oracle import HEADS, ROWS, UNITS, WIDTH, differ, mann, values
 from training.fewshot.mann import MANN
-
-ROWS, WIDTH, HEADS, UNITS = 6, 3, 2, 7
 
 
 def network(**changes):
@@ -25,51 +24,6 @@ def run(model, inputs, state=None):
     return torch.stack(logits, 1), state
 
 
-def softmax(values):
-    exponents = np.exp(values - values.max(-1, keepdims=True))
-    return exponents / exponents.sum(-1, keepdims=True)
-
-
-def sigmoid(values):
-    return 1 / (1 + np.exp(-values))
-
-
-def oracle(weights, inputs, write, decay=0.9):
-    """Logits (S, classes), memory and usage after a sequence (S, inputs), by loops from the equations."""
-    memory, read_weights = np.full((ROWS, WIDTH), 1e-6), np.eye(HEADS, ROWS)
-    usage, read = np.zeros(ROWS), np.zeros(HEADS * WIDTH)
-    hidden = cell = np.zeros(UNITS)
-    logits = []
-    for step in inputs:
-        gates = weights["controller.weight_ih"] @ np.concatenate([step, read]) + weights["controller.bias_ih"]
-        gates = gates + weights["controller.weight_hh"] @ hidden + weights["controller.bias_hh"]
-        entry, forget, candidate, out = np.split(gates, 4)
-        cell = sigmoid(forget) * cell + sigmoid(entry) * np.tanh(candidate)
-        hidden = sigmoid(out) * np.tanh(cell)
-        keys = np.tanh(weights["keys.weight"] @ hidden + weights["keys.bias"]).reshape(HEADS, WIDTH)
-        alpha = sigmoid(weights["gates.weight"] @ hidden + weights["gates.bias"])
-        similarity = np.array(
-            [[key @ row / (np.linalg.norm(key) * max(np.linalg.norm(row), 1e-12)) for row in memory] for key in keys]
-        )
-        after_read = softmax(weights.get("strength", 1.0) * similarity)
-        vectors = np.concatenate(
-            [sum(after_read[head, row] * memory[row] for row in range(ROWS)) for head in range(HEADS)]
-        )
-        ranked = torch.from_numpy(usage).topk(HEADS, largest=False).indices.numpy()  # breaks ties as the network does
-        memory = memory.copy()
-        memory[ranked[0]] = 0
-        write_weights = np.zeros((HEADS, ROWS))
-        for head in range(HEADS):
-            least_used = np.zeros(ROWS)
-            least_used[ranked if write == "shared" else ranked[head]] = 1
-            write_weights[head] = alpha[head] * read_weights[head] + (1 - alpha[head]) * least_used
-            memory = memory + np.outer(write_weights[head], keys[head])
-        read_weights, read = after_read, vectors
-        usage = decay * usage + read_weights.sum(0) + write_weights.sum(0)
-        logits.append(weights["output.weight"] @ np.concatenate([hidden, read]) + weights["output.bias"])
-    return np.array(logits), memory, usage
-
-
 VARIANTS = pytest.mark.parametrize(
     ("write", "softmax"),
     [("shared", "sharpened"), ("per_head", "sharpened"), ("shared", "plain"), ("per_head", "plain")],
@@ -80,9 +34,9 @@ VARIANTS = pytest.mark.parametrize(
 def test_steps_follow_the_equations(write, softmax):
     model = network(write=write, softmax=softmax)
     inputs = torch.randn(1, 7, 4, dtype=torch.float64)
-    weights = {name: value.detach().numpy() for name, value in model.named_parameters()}
+    weights = values(model)
     assert ("strength" in weights) == (softmax == "sharpened")
-    expected, memory, usage = oracle(weights, inputs[0].numpy(), write)
+    expected, memory, usage = mann(weights, inputs[0].numpy(), write)
     logits, state = run(model, inputs)
     np.testing.assert_allclose(logits.detach().numpy()[0], expected, rtol=1e-6)
     np.testing.assert_allclose(state.memory.detach().numpy()[0], memory, rtol=1e-6)
@@ -95,21 +49,7 @@ def test_gradients_are_the_differences_of_the_equations(write, softmax):
     inputs = torch.randn(1, 5, 4, dtype=torch.float64)
     factors = torch.randn(5, 5, dtype=torch.float64)
     (run(model, inputs)[0][0] * factors).sum().backward()
-    weights = {name: value.detach().numpy().copy() for name, value in model.named_parameters()}
-
-    def total():
-        return float((oracle(weights, inputs[0].numpy(), write)[0] * factors.numpy()).sum())
-
-    rng = np.random.default_rng(0)
-    for name, parameter in model.named_parameters():
-        direction = rng.normal(size=weights[name].shape)
-        kept = weights[name]
-        weights[name] = kept + 1e-6 * direction
-        above = total()
-        weights[name] = kept - 1e-6 * direction
-        slope = (above - total()) / 2e-6
-        weights[name] = kept
-        assert float((parameter.grad.numpy() * direction).sum()) == pytest.approx(slope, rel=1e-4, abs=1e-6), name
+    differ(model, lambda weights: (mann(weights, inputs[0].numpy(), write)[0] * factors.numpy()).sum())
 
 
 @VARIANTS
