@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmbedding, SpaceTimeAdapter
+from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmbedding, FrameAdapter, SpaceTimeAdapter
 from training.fewshot.features import FeatureShape
 
 
@@ -89,3 +89,37 @@ def test_class_logits_are_scaled_cosines():
     for embedded, logits in zip(model.embedding(features).detach(), model(features), strict=True):
         cosines = [float(embedded @ row / row.norm()) for row in model.weight.detach()]
         assert logits.tolist() == pytest.approx([8 * cosine for cosine in cosines], abs=1e-4)
+
+
+def frame_adapter(times=5, **changes):
+    torch.manual_seed(0)
+    return FrameAdapter(FeatureShape(times, 3, 7), 6, **({"width": 4, "hidden": 9} | changes)).eval()
+
+
+def test_frame_wise_embeddings_are_those_of_the_last_layers_at_each_time():
+    model, features = frame_adapter(), torch.randn(2, 5, 9, 7)
+    embedded = model(features)
+    assert embedded.shape == (2, 5, 6)
+    for clip in range(2):
+        for time in range(5):
+            out = model.out(model.by_time(features)[clip, :, time])
+            torch.testing.assert_close(embedded[clip, time], out / out.norm())
+
+
+def test_both_adapters_have_the_same_trunk():
+    features = torch.randn(2, 5, 9, 7)
+    torch.testing.assert_close(frame_adapter().by_time(features), adapter().by_time(features))
+
+
+def test_frame_wise_embeddings_of_a_clip_are_means_over_windows_at_each_time():
+    model, features = ClipEmbedding(frame_adapter()), torch.randn(3, 2, 5, 9, 7)
+    mean = (model.adapter(features[:, 0]) + model.adapter(features[:, 1])) / 2
+    torch.testing.assert_close(model(features), mean / mean.norm(dim=2, keepdim=True))
+
+
+def test_class_logits_of_frame_wise_embeddings_are_means_over_time():
+    model = ClassifiedEmbedding(ClipEmbedding(frame_adapter()), 6, 11, 8.0).eval()
+    features = torch.randn(2, 1, 5, 9, 7)
+    embedded = model.embedding(features)
+    by_time = torch.stack([model.classify(embedded[:, time]) for time in range(5)])
+    torch.testing.assert_close(model(features), by_time.mean(0))
