@@ -1,6 +1,7 @@
 """shard: write the filmstrips to WebDataset tars, and the byte offset of each to shards.parquet.
 
-Order, owner and times in the tars are fixed, so the same clips and params give the same bytes everywhere.
+Order, owner and times in the tars are fixed, so the same clips and params give the same bytes everywhere. The files beside
+the tars are those of `pipeline.composite.documents`.
 """
 
 import hashlib
@@ -16,7 +17,8 @@ from common.errors import WorkError
 from common.files import replacing, sweep, write_bytes
 from common.paths import SHARDS
 from pipeline import params, runner, sources
-from pipeline.composite import card
+from pipeline.composite import documents
+from pipeline.composite.dataset import Dataset, File
 from pipeline.composite.samples import class_member, description
 from pipeline.params import Shard as Settings
 from pipeline.records import manifests
@@ -69,11 +71,12 @@ class Written:
 
 
 def main() -> None:
-    """Read clips.parquet and splits.parquet, write shards.parquet, `data/shards/` and the dataset card in it."""
+    """Read clips.parquet and splits.parquet, write shards.parquet, `data/shards/` and the documents in it."""
     settings = params.load()
     splits = {row.class_id: row.split for row in manifests.read(SplitRow)}
-    clips = [row for row in manifests.read(CompositeRow) if row.status == "ok"]
-    members = [Member(row, split) for row in clips if (split := splits[row.class_id]) != "unused"]
+    clips = manifests.read(CompositeRow)
+    usable = [row for row in clips if row.status == "ok"]
+    members = [Member(row, split) for row in usable if (split := splits[row.class_id]) != "unused"]
     shards = list(plan(members, settings.shard))
     SHARDS.mkdir(parents=True, exist_ok=True)
     sweep(SHARDS)
@@ -85,13 +88,15 @@ def main() -> None:
         for shard in shards
         for member, place in zip(shard.members, written[shard.path].places, strict=True)
     ]
-    digests = {Path(shard.path).name: written[shard.path].sha256 for shard in shards}
-    write_bytes(SHARDS / "README.md", card.render(rows, digests, sources.facts(settings.sources), settings).encode())
     manifests.write(ShardRow, rows)
+    files = [File(Path(path).name, Path(path).stat().st_size, made.sha256) for path, made in sorted(written.items())]
+    index = manifests.path_of(ShardRow).read_bytes()
+    described = documents.render(Dataset(rows, clips, files, index, sources.facts(settings.sources), settings))
+    for name, content in described.items():
+        write_bytes(SHARDS / name, content)
     if settings.shard.copy_to is not None:
-        _copy(settings.shard.copy_to, [Path(shard.path) for shard in shards])
-    size = sum(Path(shard.path).stat().st_size for shard in shards)
-    print(f"shard: {len(rows):,} clips in {len(shards)} shards, {size / 1e6:,.0f} MB")
+        _copy(settings.shard.copy_to, [*(Path(shard.path) for shard in shards), *(SHARDS / name for name in described)])
+    print(f"shard: {len(rows):,} clips in {len(shards)} shards, {sum(file.size for file in files) / 1e6:,.0f} MB")
 
 
 def plan(members: Iterable[Member], settings: Settings) -> Iterator[Shard]:
@@ -152,11 +157,11 @@ def _write_all(shards: Sequence[Shard], settings: params.PipelineParams) -> Mapp
     return written
 
 
-def _copy(url: str, shards: Sequence[Path]) -> None:
-    """Upload the shards, the card and shards.parquet to `url` under the same names; unchanged files are not sent again."""
+def _copy(url: str, files: Sequence[Path]) -> None:
+    """Upload the files and shards.parquet to `url` under the same names; unchanged files are not sent again."""
     store = Store(url)
     try:
-        for path in tqdm([*shards, SHARDS / "README.md", manifests.path_of(ShardRow)], desc="copy", disable=None):
+        for path in tqdm([*files, manifests.path_of(ShardRow)], desc="copy", disable=None):
             store.push(path)
     except (OSError, ValueError, ImportError) as error:
         raise WorkError(f"shard.copy_to: {url} cannot be written: {error}") from None

@@ -21,7 +21,8 @@ from common.errors import WorkError
 from common.files import sweep, write_json
 from common.paths import METRICS, SHARDS
 from pipeline import params, runner, sources
-from pipeline.composite import card, leaks, samples
+from pipeline.composite import documents, leaks, samples
+from pipeline.composite.dataset import Dataset, File
 from pipeline.records import manifests
 from pipeline.records.failures import ClipError
 from pipeline.records.rows import ROW_TYPES, SPLITS, CompositeRow, ShardRow, SplitRow
@@ -99,7 +100,9 @@ def main() -> None:
     report.add(_check_all(shards, shape, settings.engine.workers))
     unknown = {path.as_posix() for path in SHARDS.glob("*.tar")} - {shard.path for shard in shards}
     report.problems += [f"{path}: not in shards.parquet" for path in sorted(unknown)]
-    report.problems += _check_card(card.render(rows, report.digests, facts, settings))
+    index = manifests.path_of(ShardRow).read_bytes()
+    files = [File(name, (SHARDS / name).stat().st_size, sha256) for name, sha256 in sorted(report.digests.items())]
+    report.problems += _check_documents(documents.render(Dataset(rows, clips, files, index, facts, settings)))
     similar = leaks.near_duplicates(report.fingerprints)
     sweep(METRICS)
     write_json(METRICS / "dataset.json", _metrics(rows, clips, report, similar.count))
@@ -246,13 +249,17 @@ def _check_manifests(rows: Sequence[ShardRow], clips: Iterable[CompositeRow], cl
     return problems
 
 
-def _check_card(expected: str) -> list[str]:
-    """The problem of a dataset card that is not the one of these shards."""
-    path = SHARDS / "README.md"
-    try:
-        return [] if path.read_bytes() == expected.encode() else [f"{path} is not the card of these shards"]
-    except OSError as error:
-        return [f"{path}: {error.strerror}"]
+def _check_documents(expected: Mapping[str, bytes]) -> list[str]:
+    """The problems of files beside the shards that are not the ones of these shards."""
+    problems = []
+    for name, content in expected.items():
+        path = SHARDS / name
+        try:
+            if path.read_bytes() != content:
+                problems.append(f"{path} is not the one of these shards")
+        except OSError as error:
+            problems.append(f"{path}: {error.strerror}")
+    return problems
 
 
 def _metrics(

@@ -18,8 +18,8 @@ LOCK = [line for line in (REPO / "requirements.txt").read_text().splitlines() if
 OWN = {*PACKAGES, "benchmarks", "tests"}
 # Imported by a dependency, not by this code: which one.
 INDIRECT = {"aiohttp": "fsspec", "torchvision": "timm", "yt-dlp-ejs": "yt-dlp"}
-# Compared with in benchmarks where the user has installed them.
-OPTIONAL = {"decord", "torchcodec"}
+# Compared with in benchmarks where the user has installed them; the others are the extras `export` and `publish`.
+OPTIONAL = {"decord", "torchcodec", "lance", "huggingface_hub"}
 
 
 def names(requirements: list[str]) -> set[str]:

@@ -33,13 +33,19 @@ class Part:
 
 
 def render(
-    rows: Sequence[ShardRow], digests: Mapping[str, str], facts: Mapping[str, SourceFacts], settings: PipelineParams
+    rows: Sequence[ShardRow],
+    digests: Mapping[str, str],
+    facts: Mapping[str, SourceFacts],
+    settings: PipelineParams,
+    *,
+    preview: str | None = None,
 ) -> str:
     """The text of the card.
 
     Args:
         digests: sha256 of every shard, by file name.
         facts: of the sources, by name, in the order of params.yaml.
+        preview: name of the parquet file of animated clips, if there is one.
     """
     present = {name: source for name, source in facts.items() if any(row.source == name for row in rows)}
     multi_label = [source.title for source in present.values() if source.multi_label]
@@ -61,6 +67,8 @@ def render(
             if any(row.split == split for row in rows)
         ],
         sources=[(Part.of(name, (row for row in rows if row.source == name)), present[name]) for name in present],
+        drawn=settings.corpus == "sample" and all(source.hosted for source in present.values()),
+        preview=preview,
         class_rule=_RULES[settings.merge.class_rule].format(titles=" or ".join(multi_label)) if multi_label else None,
         shards=sorted(digests.items()),
         settings=settings,

@@ -158,13 +158,14 @@ def test_manifest_that_verify_does_not_need_is_checked_too(dataset_copy):
         dataset_copy.run("verify")
 
 
-def test_changed_or_missing_card_is_found(dataset_copy):
-    card = dataset_copy.root / "data/shards/README.md"
-    card.write_text(card.read_text().replace("a", "b", 1))
-    with pytest.raises(WorkError, match=r"data/shards/README\.md is not the card of these shards"):
+@pytest.mark.parametrize("name", ["README.md", "shards.parquet", "croissant.json", "ro-crate-metadata.json"])
+def test_changed_or_missing_document_is_found(dataset_copy, name):
+    path = dataset_copy.root / "data/shards" / name
+    path.write_bytes(path.read_bytes().replace(b"a", b"b", 1))
+    with pytest.raises(WorkError, match=rf"data/shards/{name} is not the one of these shards"):
         dataset_copy.run("verify")
-    card.unlink()
-    with pytest.raises(WorkError, match=r"data/shards/README\.md: No such file"):
+    path.unlink()
+    with pytest.raises(WorkError, match=rf"data/shards/{name}: No such file"):
         dataset_copy.run("verify")
 
 

@@ -95,5 +95,9 @@ def test_shape_and_format_follow_the_params(settings):
 
 def test_synthetic_clips_are_called_so(settings):
     rows = [shard_row("a", "own", 0)]
-    assert "Every clip is drawn" in render(rows, settings, "own")
-    assert "Every clip is drawn" not in render(rows, dataclasses.replace(settings, corpus="full"), "own")
+    assert "Every clip is drawn" not in render(
+        rows, settings, "own"
+    )  # a folder's clips are its owner's with any corpus
+    hosted = [shard_row("a", "hosted", 0)]
+    assert "Every clip is drawn" in render(hosted, settings, "hosted")
+    assert "Every clip is drawn" not in render(hosted, dataclasses.replace(settings, corpus="full"), "hosted")
