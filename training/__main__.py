@@ -21,7 +21,7 @@ from pathlib import Path
 from common import command
 
 STAGES = ("pretrain", "stage1", "stage2", "stage3", "evaluate")
-TOOLS = ("report", "ablation_stage2")
+TOOLS = ("report", "ablation", "ablation_stage2")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,7 +1,9 @@
 """evaluate: few-shot accuracy on the held-out classes, with 95% intervals over episodes."""
 
+import contextlib
 import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TypedDict
 
 import numpy as np
@@ -15,21 +17,24 @@ from common.files import write_bytes
 from common.paths import LOGS, PLOTS
 from training import params
 from training.clips import Clip, Clips
-from training.engine.checkpoints import load_finished
-from training.engine.device import pick_device
 from training.engine.metrics import write_metrics
 from training.engine.runs import stage3_run
-from training.engine.setup import load_autoencoders, load_windows
+from training.engine.setup import build_autoencoder, load_autoencoders, load_windows
 from training.engine.statistics import mean_ci95
+from training.fewshot.classes import split_classes
+from training.fewshot.confusions import as_table, confused_pairs
 from training.fewshot.episodes import Episodes, EpisodeSampler
-from training.fewshot.features import FeatureShape, extract, feature_shape
-from training.fewshot.learner import FewShotLearner
-from training.fewshot.methods import METHODS, Method, build_classifier, build_learner, embedding_run
+from training.fewshot.features import extract
+from training.fewshot.head import Head
+from training.fewshot.methods import METHODS, Method
 from training.fewshot.predict import accuracies, embed_clips, predict
-from training.params import TrainingParams
+from training.fewshot.trainer import FrozenFeatures, TrainedMethod, load_method
+from training.models import MAE
+from training.params import EncoderName, Stage3, TrainingParams
 
 PREDICTIONS = LOGS / "evaluate.parquet"
 _SHOTS = (1, 5)
+_PAIRS = 50  # that are written
 
 
 class FewShot(TypedDict):
@@ -56,7 +61,8 @@ class Result(TypedDict, total=False):
 def main() -> None:
     """Read the shards, checkpoints/pretrain/ and checkpoints/stage3/; write metrics/evaluate.json and plots/instances.tsv.
 
-    Every single prediction is written to logs/evaluate.parquet, which is not tracked.
+    Every single prediction is written to logs/evaluate.parquet, which is not tracked; the pairs of classes that the first method
+    confuses most to plots/confused_pairs.tsv.
     """
     settings = params.load()
     stage = settings.stage3
@@ -64,53 +70,94 @@ def main() -> None:
     rows = clips.select(split="test")
     count_instances(class_ids(rows), stage.way, stage.instances)  # fails before any work
     autoencoders = load_autoencoders(settings, clips.size)
+    training = split_classes(clips.select(split="train"), stage)[0]
+    trained = load_methods(settings, autoencoders, clips.size, len(training.classes))
     config = autoencoders["pretrained"].config
-    training_classes = len({clip.class_id for clip in clips.select(split="train")}) - stage.validation_classes
-    methods = [METHODS[name] for name in stage.methods]
-    shape = feature_shape(config, stage.feature_grid)
-    learners = {method: load_learner(method, shape, training_classes, settings) for method in methods}
     data = load_windows(clips, rows, config, settings.pretrain, "pretrain", settings.loader)
     classes = class_ids(data.rows)
     instances = count_instances(classes, stage.way, stage.instances)
     sampler = EpisodeSampler(classes, stage.way, instances)
     episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
-    device = pick_device()
-    predicted: dict[str, Tensor] = {}
-    for encoder, autoencoder in autoencoders.items():
-        chosen = [method for method in methods if method.encoder == encoder]
-        if chosen:
-            features = extract(autoencoder, data, windows=stage.windows, grid=stage.feature_grid)
-        for method in chosen:
-            learner = learners[method].to(device).eval()
-            embedded = embed_clips(learner.embedding, features, device)
-            predicted[method.name] = predict(learner.head, embedded, episodes, stage.way)
+    features = FrozenFeatures(autoencoders, data, windows=stage.windows, grid=stage.feature_grid)
+    embedded = {name: embed_test(METHODS[name], trained[name], features, stage) for name in trained}
+    predicted = {
+        name: predict(trained[name].learner.head, embedded[name], episodes, stage.way) for name in stage.methods
+    }
     results = compare({name: accuracies(predicted[name], episodes) for name in stage.methods}, stage.way)
+    heads = {name: trained[name].learner.head for name in stage.methods}
     write_predictions(predicted, episodes, [clip.clip_id for clip in data.rows])
-    write_metrics("evaluate", {"classes": len(classes.unique()), "way": stage.way, "instances": instances, **results})
+    pairs = confused_pairs(predicted[stage.methods[0]], episodes, classes)[:_PAIRS]
+    write_bytes(
+        PLOTS / "confused_pairs.tsv", as_table(pairs, {clip.class_id: clip.class_name for clip in data.rows}).encode()
+    )
     write_curves(results)
+    found = {"classes": len(classes.unique()), "way": stage.way, "instances": instances}
+    by_source = measure_by_source(heads, embedded, data.rows, settings)
+    write_metrics("evaluate", {**found, "by_source": by_source, **results})
     print_summary(results)
 
 
-def load_learner(method: Method, shape: FeatureShape, classes: int, settings: TrainingParams) -> FewShotLearner:
-    """A method's learner with the weights that stage 3 has trained.
+def measure_by_source(
+    heads: Mapping[str, Head], embedded: Mapping[str, Tensor], rows: Sequence[Clip], settings: TrainingParams
+) -> dict[str, dict[str, object]]:
+    """Accuracies in episodes whose classes are all of one source, for each source that has as many classes.
 
     Args:
-        method: the method.
-        shape: of a window's features.
-        classes: number of classes that the embedding was trained on.
+        heads: of the methods, in eval mode.
+        embedded: what they work on, of all clips, (N, ...).
+        rows: the clips.
         settings: all params.
+    """
+    way, ids = settings.stage3.way, class_ids(rows)
+    found: dict[str, dict[str, object]] = {}
+    for source in dict.fromkeys(clip.source for clip in rows):
+        clips = torch.tensor([place for place, clip in enumerate(rows) if clip.source == source])
+        with contextlib.suppress(ParamError):
+            instances = count_instances(ids[clips], way, settings.stage3.instances)
+            sampler = EpisodeSampler(ids, way, instances, clips=clips)
+            episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
+            found[source] = {"classes": len(ids[clips].unique()), "instances": instances}
+            for name, head in heads.items():
+                hits = accuracies(predict(head, embedded[name], episodes, way), episodes)
+                found[source][name] = {"few_shot": summarise(hits, way)["few_shot"]}
+    return found
+
+
+def load_methods(
+    settings: TrainingParams, autoencoders: Mapping[EncoderName, MAE], size: int, classes: int
+) -> dict[str, TrainedMethod]:
+    """The methods as stage 3 has trained them, in an order in which methods on the same encoder follow one another.
+
+    Args:
+        settings: all params.
+        autoencoders: of the frozen encoders.
+        size: of the clips' frames in pixels.
+        classes: number of classes that the embeddings were trained on.
 
     Raises:
         WorkError: stage 3 has not finished with these params and data.
     """
-    learner = build_learner(method, shape, settings.stage3)
-    if method.trains_embedding:
-        classifier = build_classifier(shape, classes, settings.stage3)
-        load_finished(stage3_run(settings, embedding_run(method.encoder)), classifier)
-        learner.embedding = classifier.embedding
-    if method.trains_head:
-        load_finished(stage3_run(settings, method.name), learner.head)
-    return learner
+    found = {}
+    for name in sorted(settings.stage3.methods, key=lambda name: METHODS[name].encoder):
+        method = METHODS[name]
+        autoencoder = (
+            build_autoencoder(settings.pretrain, "pretrain", size)
+            if method.end_to_end
+            else autoencoders[method.encoder]
+        )
+        found[name] = load_method(method, autoencoder, classes, settings.stage3, partial(stage3_run, settings))
+    return found
+
+
+def embed_test(method: Method, trained: TrainedMethod, features: FrozenFeatures, settings: Stage3) -> Tensor:
+    """What the method's head works on, of all clips, (N, ...)."""
+    data = features.data
+    found = (
+        extract(trained.encoder, data, windows=settings.windows, grid=settings.feature_grid)
+        if method.end_to_end
+        else features(method.encoder)
+    )
+    return embed_clips(trained.learner.embedding, found, data.device)
 
 
 def class_ids(rows: Sequence[Clip]) -> Tensor:

@@ -9,8 +9,12 @@ from common.sections import SECTIONS
 Storage = Literal["auto", "memory", "decode", "stream"]
 Compile = Literal["auto", "always", "never"]
 Scale = Annotated[float, Range(0.0, 1000.0)]
-HeadName = Literal["mann", "lstm", "transformer", "prototypes", "linear", "nearest_mean"]
-EncoderName = Literal["pretrained", "random"]
+HeadName = Literal[
+    "mann", "lstm", "transformer", "maml", "anil", "prototypes", "text_prototypes", "linear", "nearest_mean"
+]
+EncoderName = Literal["pretrained", "random", "finetuned", "scratch"]
+END_TO_END: tuple[EncoderName, ...] = ("finetuned", "scratch")
+"""Encoders that are trained, together with the head, from episodes; the others are frozen."""
 UNTRAINED = "untrained"
 """The method of which nothing is trained but the encoder."""
 
@@ -267,13 +271,76 @@ class InContextTransformer:
 
 
 @dataclass(frozen=True)
+class GradientSteps:
+    """MAML and ANIL.
+
+    Args:
+        hidden: width between the two layers.
+        steps: on the support of an episode.
+        inner_lr: their learning rate.
+        rate: `fixed`; or learned, a `scalar` or `per_weight`.
+        order: of the gradient through the steps.
+    """
+
+    hidden: Positive
+    steps: Positive
+    inner_lr: Scale
+    rate: Literal["fixed", "scalar", "per_weight"]
+    order: Literal["first", "second"]
+
+
+@dataclass(frozen=True)
+class Text:
+    """Vectors of class names.
+
+    Args:
+        encoder: path or hub name of a sentence encoder; None: hashed n-grams.
+        ngrams: least and most characters of an n-gram within a word.
+        words: most words in a row that count as one n-gram.
+        buckets: that n-grams are hashed to.
+        weight: initial weight of a name beside clips, in clips.
+    """
+
+    encoder: str | None
+    ngrams: tuple[Positive, ...]
+    words: Count
+    buckets: Annotated[int, Range(1, 1 << 20)]
+    weight: Annotated[float, Range(1e-6, 1e6)]
+
+    def __post_init__(self) -> None:
+        if len(self.ngrams) != 2 or self.ngrams[0] > self.ngrams[1]:
+            raise ValueError(f"ngrams is {list(self.ngrams)}: must be two whole numbers, the smaller one first")
+
+
+@dataclass(frozen=True)
+class EndToEnd:
+    """Training of encoder, embedding and head together; a step takes `batch` episodes.
+
+    Args:
+        instances: clips of each class in a training episode; at most those of `Stage3`.
+        micro_batch: windows that are encoded at a time, whose activations memory must hold; None: all of a step, which saves a
+            second forward pass.
+        class_weight: factor on the loss of classifying the episodes' clips into the training classes.
+        finetuned: optimiser of an encoder that is pre-trained.
+        scratch: optimiser of an encoder that is not.
+    """
+
+    instances: Annotated[int, Range(2, 100)]
+    micro_batch: Positive | None
+    class_weight: Annotated[float, Range(0.0, 100.0)]
+    finetuned: Optimiser
+    scratch: Optimiser
+
+
+@dataclass(frozen=True)
 class Stage3:
-    """Few-shot learners on features of a frozen encoder.
+    """Few-shot learners on features of an encoder.
 
     Args:
         methods: that are trained and evaluated, each HEAD_ENCODER or `untrained`.
         windows: of each clip; its embedding is the mean of theirs.
         validation_classes: of the training classes, left out of training and measured instead.
+        label_share: of the clips of the other training classes that have labels.
         views: embeddings of each training clip, with dropout, that the heads train on.
         embedding_optimiser: of the embedding, which classifies the training classes; a step takes `batch` clips.
         optimiser: of the heads; a step takes `batch` episodes.
@@ -289,16 +356,34 @@ class Stage3:
     class_scale: Scale
     label_smoothing: Fraction
     validation_classes: Count
+    label_share: Annotated[float, Range(1e-6, 1.0)]
     views: Positive
     embedding_scale: Scale
     memory: Memory
     lstm: StackedLSTM
     transformer: InContextTransformer
+    maml: GradientSteps
+    anil: GradientSteps
+    text: Text
     embedding_optimiser: Optimiser
     optimiser: Optimiser
+    end_to_end: EndToEnd
     seed: Count
 
     def __post_init__(self) -> None:
+        if self.embedding_optimiser.validations:
+            raise ValueError("embedding_optimiser.validations is not 0: must be 0, an embedding has none")
+        for name, optimiser in (
+            ("optimiser", self.optimiser),
+            ("end_to_end.finetuned", self.end_to_end.finetuned),
+            ("end_to_end.scratch", self.end_to_end.scratch),
+        ):
+            if optimiser.validations and not self.validation_classes:
+                raise ValueError(f"validation_classes is 0: must be above 0 for {name}.validations")
+        if self.end_to_end.instances > self.instances:
+            raise ValueError(
+                f"end_to_end.instances is {self.end_to_end.instances}: must be at most instances, {self.instances}"
+            )
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise ValueError(f"methods is {list(self.methods)}: must name at least one, and none twice")
         heads, encoders = get_args(HeadName), get_args(EncoderName)
@@ -318,6 +403,30 @@ class Evaluate:
 
 
 @dataclass(frozen=True)
+class Ablation:
+    """What the ablation changes in stage 3 and `evaluate`: every arm is trained for every seed and share of labels.
+
+    Args:
+        seeds: number of seeds, counted up from that of stage 3.
+        label_shares: of the training clips.
+        windows: of each clip, as in `Stage3`; so are the optimisers and `end_to_end`.
+        episodes: of the evaluation.
+    """
+
+    seeds: Positive
+    label_shares: tuple[Annotated[float, Range(1e-6, 1.0)], ...]
+    windows: Positive
+    embedding_optimiser: Optimiser
+    optimiser: Optimiser
+    end_to_end: EndToEnd
+    episodes: Positive
+
+    def __post_init__(self) -> None:
+        if not self.label_shares or sorted(set(self.label_shares)) != list(self.label_shares):
+            raise ValueError(f"label_shares is {list(self.label_shares)}: must be rising and not empty")
+
+
+@dataclass(frozen=True)
 class TrainingParams:
     """All sections that the training stages use."""
 
@@ -328,6 +437,7 @@ class TrainingParams:
     stage2: Stage2
     stage3: Stage3
     evaluate: Evaluate
+    ablation: Ablation
 
 
 def load() -> TrainingParams:
@@ -345,4 +455,5 @@ def load() -> TrainingParams:
         stage2=file.section("stage2", Stage2),
         stage3=file.section("stage3", Stage3),
         evaluate=file.section("evaluate", Evaluate),
+        ablation=file.section("ablation", Ablation),
     )

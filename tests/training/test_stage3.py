@@ -1,5 +1,6 @@
 """Stage 3's tasks and classes."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -9,11 +10,13 @@ from torch.nn import functional as F
 from common.errors import ParamError
 from tests.training.fewshot.small import settings
 from training.engine.loop import Draw
+from training.fewshot.classes import labelled, split_classes
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.features import FeatureShape
 from training.fewshot.heads import build_head
 from training.fewshot.methods import build_classifier
-from training.stage3 import class_task, episode_task, split_classes, validate
+from training.fewshot.predict import embed_clips
+from training.fewshot.tasks import class_task, episode_task, validate
 
 CLASSES = torch.arange(5).repeat_interleave(6)
 STAGE = settings()
@@ -97,5 +100,49 @@ def test_validation_is_the_accuracy_on_the_classes_left_out():
     _, measured = split_classes(ROWS, stage)
     model = build_classifier(FeatureShape(4, 2, 5), 3, stage).embedding
     signal = torch.randn(5, 1, 4, 4, 5)[CLASSES].expand(-1, 2, -1, -1, -1)  # a pattern per class
-    found = validate(model, build_head("prototypes", stage), signal, measured, stage)
-    assert found == {"validation_1shot": 1.0, "validation_last": 1.0}
+    embedded = embed_clips(model, signal, torch.device("cpu"))
+    found = validate(build_head("prototypes", stage), embedded, measured, stage)
+    assert (found["validation_1shot"], found["validation_last"]) == (1.0, 1.0)
+    assert 0 < found["loss"] < math.log(2)
+
+
+@pytest.mark.parametrize(
+    ("share", "per_class"),
+    [
+        (0.01, [4, 4, 0, 0, 0]),  # at least one episode
+        (0.5, [4, 4, 4, 3, 0]),
+        (0.7, [4, 4, 4, 4, 4, 1]),
+        (1.0, [6, 6, 6, 6, 6]),
+    ],
+)
+def test_labels_come_in_episodes_of_as_many_classes_as_possible(share, per_class):
+    classes = torch.tensor([4, 0, 2, 1, 3])
+    found = labelled(CLASSES, classes, share, way=2, shots=4, seed=0)
+    assert len(found) == len(found.unique()) == sum(per_class)
+    counts = [int((CLASSES[found] == number).sum()) for number in classes.tolist()]
+    second = per_class[5:]  # of the first class, in the second turn
+    assert counts == [per_class[0] + sum(second), *per_class[1:5]]
+
+
+def test_a_smaller_share_of_labels_is_a_part_of_a_larger_one_and_the_seed_draws_the_clips():
+    classes = torch.arange(5)
+    small, large, other = (
+        set(labelled(CLASSES, classes, share, way=2, shots=4, seed=seed).tolist())
+        for share, seed in ((0.3, 0), (0.6, 0), (0.3, 1))
+    )
+    assert small < large
+    assert small != other
+
+
+def test_classes_with_too_few_clips_for_an_episode_come_last():
+    ids = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2])
+    found = labelled(ids, torch.tensor([0, 1, 2]), 0.1, way=2, shots=3, seed=0)
+    assert ids[found].tolist() == [1, 1, 1, 2, 2, 2]
+
+
+def test_only_labelled_clips_are_trained_on():
+    training, _ = split_classes(ROWS, settings(way=2, label_share=0.4))
+    assert len(training.clips) == 12
+    assert len(training.classes) == 3
+    drawn = training.sampler.draw(30, torch.Generator().manual_seed(0)).clips.unique()
+    assert set(drawn.tolist()) <= set(training.clips.tolist())

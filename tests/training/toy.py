@@ -136,13 +136,24 @@ def optimiser(steps: int) -> dict[str, Any]:
 def write_params(root: Path, **changes: Any) -> None:
     """Write params that train for a few steps; `pretrain__stride=4` sets `pretrain.stride`, whatever the corpus."""
     params = yaml.safe_load((REPO / "params.yaml").read_text())
-    for section in ("pretrain", "stage1", "stage2", "stage3", "evaluate"):
+    for section in ("pretrain", "stage1", "stage2", "stage3", "evaluate", "ablation"):
         params[section] |= params[section].pop("sample")
     params["pretrain"]["optimiser"] = optimiser(steps=4)
     params["stage1"]["optimiser"] = optimiser(steps=2)
     params["stage2"] |= {"pretrain": optimiser(steps=2), "finetune": optimiser(steps=2)}
     params["stage3"] |= {"embedding_optimiser": optimiser(steps=3), "optimiser": optimiser(steps=3), "instances": 3}
+    end_to_end = {"instances": 2, "micro_batch": None, "class_weight": 1.0}
+    end_to_end |= {name: optimiser(steps=2) | {"batch": 2} for name in ("finetuned", "scratch")}
+    params["stage3"]["end_to_end"] = end_to_end
     params["evaluate"]["episodes"] = 40
+    params["ablation"] |= {
+        "seeds": 2,
+        "label_shares": [0.5, 1.0],
+        "windows": 1,
+        "episodes": 30,
+        "end_to_end": end_to_end,
+    }
+    params["ablation"] |= {"embedding_optimiser": optimiser(steps=2), "optimiser": optimiser(steps=2)}
     for dotted, value in changes.items():
         *sections, key = dotted.split("__")
         place = params

@@ -1,10 +1,10 @@
 """The training runs of all stages: their checkpoints' names, and fingerprints of everything that shapes their weights."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from training.engine.checkpoints import Run, data_fingerprint, fingerprint
 from training.engine.weights import weights_digest
-from training.params import LabelledAugmentation, TrainingParams
+from training.params import END_TO_END, LabelledAugmentation, TrainingParams
 
 # Raise a stage's version when its code gives other weights for the same params and data: what older code has trained is then
 # trained again. tests/training/test_golden.py fails when losses change and the version does not.
@@ -45,8 +45,33 @@ def stage2_run(settings: TrainingParams, network: str) -> Run:
     return Run(f"stage2/{network}", digest, settings.stage2.seed, settings.train.compile)
 
 
-def stage3_run(settings: TrainingParams, method: str) -> Run:
-    """A run of stage 3: the few-shot learner of a method, or an embedding."""
-    shaping = replace(settings.stage3, methods=("untrained",))  # the list of methods changes none of them
+def stage3_run(settings: TrainingParams, name: str) -> Run:
+    """A run of stage 3: a method, or an embedding."""
+    stage = settings.stage3
+    # Neither the list of methods changes any of them nor, on a frozen encoder, training end to end.
+    shaping = asdict(replace(stage, methods=("untrained",)))
+    if not name.endswith(END_TO_END):
+        del shaping["end_to_end"]
     digest = fingerprint(VERSIONS["stage3"], pretrain_run(settings).fingerprint, shaping)
-    return Run(f"stage3/{method}", digest, settings.stage3.seed, settings.train.compile)
+    return Run(f"stage3/{name}", digest, stage.seed, settings.train.compile)
+
+
+def ablation_settings(settings: TrainingParams, seed: int, share: float) -> TrainingParams:
+    """The params of the ablation's arms with a seed, counted from 0, and a share of labels."""
+    changes = settings.ablation
+    stage = replace(
+        settings.stage3,
+        seed=settings.stage3.seed + seed,
+        label_share=share,
+        windows=changes.windows,
+        embedding_optimiser=changes.embedding_optimiser,
+        optimiser=changes.optimiser,
+        end_to_end=changes.end_to_end,
+    )
+    return replace(settings, stage3=stage)
+
+
+def ablation_run(settings: TrainingParams, seed: int, share: float, name: str) -> Run:
+    """A run of the ablation: a method, or an embedding."""
+    run = stage3_run(ablation_settings(settings, seed, share), name)
+    return replace(run, name=f"ablation/labels_{share:g}/seed_{seed}/{name}")

@@ -45,16 +45,16 @@ class EpisodeSampler:
         classes: class of each clip, (N,).
         way: classes in an episode.
         shots: clips of each class in an episode; classes with fewer clips are left out.
-        only: the classes that are drawn; None: all.
+        clips: positions of the clips that are drawn; None: all.
 
     Raises:
         ValueError: fewer than `way` classes have `shots` clips.
     """
 
-    def __init__(self, classes: Tensor, way: int, shots: int, *, only: Tensor | None = None) -> None:
-        drawn = classes.unique() if only is None else only
-        by_class = [(classes == number).nonzero()[:, 0] for number in drawn]
-        self._by_class = [clips for clips in by_class if len(clips) >= shots]
+    def __init__(self, classes: Tensor, way: int, shots: int, *, clips: Tensor | None = None) -> None:
+        drawn = torch.arange(len(classes)) if clips is None else clips
+        by_class = [drawn[classes[drawn] == number] for number in classes[drawn].unique()]
+        self._by_class = [members for members in by_class if len(members) >= shots]
         if len(self._by_class) < way:
             raise ValueError(f"{way}-way episodes of {shots} clips a class: {len(self._by_class)} classes have as many")
         self._way, self._shots = way, shots

@@ -26,11 +26,11 @@ class FeatureShape(NamedTuple):
 
 
 @torch.no_grad()
-def extract(model: MAE, data: ClipWindows, *, windows: int, grid: int) -> Tensor:
+def extract(model: MAE | Encoder, data: ClipWindows, *, windows: int, grid: int) -> Tensor:
     """Features of evenly spread windows of every clip, see `window_features`.
 
     Args:
-        model: the autoencoder whose encoder is used, on the data's device.
+        model: whose encoder is used, on the data's device.
         data: the clips.
         windows: windows of each clip.
         grid: places along each side that are kept.

@@ -1,6 +1,7 @@
 """The methods that stage 3 trains and `evaluate` compares: a head on an encoder, named HEAD_ENCODER.
 
-The encoders: `pretrained`, frozen as `pretrain` has trained it; `random`, frozen as initialised.
+The encoders: `pretrained`, frozen as `pretrain` has trained it; `random`, frozen as initialised; `finetuned`, from the pre-trained
+one, and `scratch`, from random weights, both trained end to end with embedding and head.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmb
 from training.fewshot.features import FeatureShape
 from training.fewshot.heads import HEADS, build_head
 from training.fewshot.learner import FewShotLearner
-from training.params import UNTRAINED, EncoderName, HeadName, Stage3
+from training.params import END_TO_END, UNTRAINED, EncoderName, HeadName, Stage3
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,18 @@ class Method:
         return f"{self.head}_{self.encoder}" if self.trained else UNTRAINED
 
     @property
+    def end_to_end(self) -> bool:
+        """True if encoder, embedding and head are trained together, in one run."""
+        return self.encoder in END_TO_END
+
+    @property
     def trains_embedding(self) -> bool:
-        """True if the method needs the trained embedding, which all methods on the same encoder share."""
+        """True if the method works on a trained embedding, which all methods on the same frozen encoder share."""
         return self.trained and HEADS[self.head].inputs == "embedding"
 
     @property
     def trains_head(self) -> bool:
-        """True if the method has a run of its own."""
+        """True if the head learns from episodes: of embeddings, in a run of its own, where the encoder is frozen."""
         return self.trained and HEADS[self.head].trained
 
 

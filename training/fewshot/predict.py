@@ -45,11 +45,17 @@ def predict(head: Head, embedded: Tensor, episodes: Episodes, way: int) -> Tenso
     Returns:
         (episodes, rounds, way), on the host.
     """
+    return episode_logits(head, embedded, episodes, way).argmax(-1)
+
+
+@torch.no_grad()
+def episode_logits(head: Head, embedded: Tensor, episodes: Episodes, way: int) -> Tensor:
+    """The logits that `predict` takes the largest of, (episodes, rounds, way, way), on the host."""
     found = []
     for clips, labels in zip(episodes.clips.split(_EPISODES), episodes.labels.split(_EPISODES), strict=True):
         shown = embedded[clips.to(embedded.device)]
         known = F.one_hot(labels, way).to(shown)
-        found.append(head.rounds(shown, known).argmax(-1).cpu())
+        found.append(head.rounds(shown, known).cpu())
     return torch.cat(found)
 
 

@@ -1,6 +1,16 @@
 """Settings of small few-shot learners."""
 
-from training.params import Adapter, InContextTransformer, Memory, Optimiser, StackedLSTM, Stage3
+from training.params import (
+    Adapter,
+    EndToEnd,
+    GradientSteps,
+    InContextTransformer,
+    Memory,
+    Optimiser,
+    StackedLSTM,
+    Stage3,
+    Text,
+)
 
 
 def settings(**changes: object) -> Stage3:
@@ -8,9 +18,12 @@ def settings(**changes: object) -> Stage3:
     values: dict[str, object] = {
         **{"methods": ("mann_pretrained",), "way": 3, "instances": 4, "windows": 2, "feature_grid": 2},
         **{"adapter": Adapter(8, 9, 0.1), "embedding": 6, "class_scale": 16.0, "label_smoothing": 0.0},
-        **{"validation_classes": 0, "views": 2, "embedding_scale": 4.0},
+        **{"validation_classes": 0, "label_share": 1.0, "views": 2, "embedding_scale": 4.0},
         "memory": Memory(6, 5, 7, 2, 0.9, "shared", "sharpened", 10.0),
         **{"lstm": StackedLSTM(7, 2), "transformer": InContextTransformer(8, 1, 2)},
+        **{name: GradientSteps(5, 2, 0.5, "fixed", "second") for name in ("maml", "anil")},
+        "text": Text(encoder=None, ngrams=(3, 4), words=2, buckets=32, weight=1.0),
         **{"embedding_optimiser": optimiser, "optimiser": optimiser, "seed": 0},
+        "end_to_end": EndToEnd(instances=2, micro_batch=None, class_weight=1.0, finetuned=optimiser, scratch=optimiser),
     }
     return Stage3(**(values | changes))  # type: ignore[arg-type]

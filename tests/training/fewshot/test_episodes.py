@@ -59,7 +59,7 @@ def test_classes_with_too_few_clips_are_left_out():
 
 
 def test_only_the_classes_asked_for_are_drawn():
-    sampler = EpisodeSampler(CLASSES, 2, 3, only=torch.tensor([1, 4, 6]))
+    sampler = EpisodeSampler(CLASSES, 2, 3, clips=torch.isin(CLASSES, torch.tensor([1, 4, 6])).nonzero()[:, 0])
     assert CLASSES[sampler.draw(50, Generator().manual_seed(0)).clips].unique().tolist() == [1, 4, 6]
 
 
