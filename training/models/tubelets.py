@@ -63,8 +63,10 @@ class Grid:
         expected = (3, self.num_frames, self.image_size, self.image_size)
         if video.dim() != 5 or tuple(video.shape[1:]) != expected:
             raise ValueError(f"a video is {tuple(video.shape)}: must be (B, {', '.join(map(str, expected))})")
-        # CPU only: on a GPU this forces a sync.
-        if video.device.type == "cpu" and not torch.compiler.is_compiling() and not video.isfinite().all():
+        # CPU only: on a GPU this forces a sync. A finite sum rules NaN and infinity out in a tenth of the time.
+        if video.device.type != "cpu" or torch.compiler.is_compiling() or video.sum().isfinite():
+            return
+        if not video.isfinite().all():
             raise ValueError("a video has NaN or infinite values")
 
 
