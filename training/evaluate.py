@@ -78,7 +78,7 @@ def main() -> None:
     instances = count_instances(classes, stage.way, stage.instances)
     sampler = EpisodeSampler(classes, stage.way, instances)
     episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
-    features = FrozenFeatures(autoencoders, data, windows=stage.windows, grid=stage.feature_grid)
+    features = FrozenFeatures(autoencoders, data, windows=stage.windows, grid=stage.feature_grid, kind=stage.features)
     embedded = {name: embed_test(METHODS[name], trained[name], features, stage) for name in trained}
     predicted = {
         name: predict(trained[name].learner.head, embedded[name], episodes, stage.way) for name in stage.methods
@@ -153,7 +153,7 @@ def embed_test(method: Method, trained: TrainedMethod, features: FrozenFeatures,
     """What the method's head works on, of all clips, (N, ...)."""
     data = features.data
     found = (
-        extract(trained.encoder, data, windows=settings.windows, grid=settings.feature_grid)
+        extract(trained.encoder, data, windows=settings.windows, grid=settings.feature_grid, kind=settings.features)
         if method.end_to_end
         else features(method.encoder)
     )

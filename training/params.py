@@ -9,8 +9,19 @@ from common.sections import SECTIONS
 Storage = Literal["auto", "memory", "decode", "stream"]
 Compile = Literal["auto", "always", "never"]
 Scale = Annotated[float, Range(0.0, 1000.0)]
+FeatureKind = Literal["mean", "change"]
 HeadName = Literal[
-    "mann", "lstm", "transformer", "maml", "anil", "prototypes", "text_prototypes", "linear", "nearest_mean"
+    "mann",
+    "lstm",
+    "transformer",
+    "maml",
+    "anil",
+    "prototypes",
+    "text_prototypes",
+    "otam",
+    "trx",
+    "linear",
+    "nearest_mean",
 ]
 EncoderName = Literal["pretrained", "random", "finetuned", "scratch"]
 END_TO_END: tuple[EncoderName, ...] = ("finetuned", "scratch")
@@ -333,12 +344,38 @@ class EndToEnd:
 
 
 @dataclass(frozen=True)
+class TemporalAlignment:
+    """The head `otam`; gamma: of the relaxed minimum."""
+
+    gamma: Annotated[float, Range(0.001, 100.0)]
+
+
+@dataclass(frozen=True)
+class TemporalRelations:
+    """The head `trx`.
+
+    Args:
+        width: of keys and values.
+        cardinalities: frames of a tuple, in order; distances of several are added.
+    """
+
+    width: Positive
+    cardinalities: tuple[Annotated[int, Range(2, 4)], ...]
+
+    def __post_init__(self) -> None:
+        if not self.cardinalities or len(set(self.cardinalities)) < len(self.cardinalities):
+            raise ValueError(f"cardinalities is {list(self.cardinalities)}: must hold at least one, and none twice")
+
+
+@dataclass(frozen=True)
 class Stage3:
     """Few-shot learners on features of an encoder.
 
     Args:
         methods: that are trained and evaluated, each HEAD_ENCODER or `untrained`.
         windows: of each clip; its embedding is the mean of theirs.
+        features: of a window: `mean`, the mean of all tokens; `change`, how the tokens of each place change over time.
+        feature_grid: places along each side that are kept of `change`.
         validation_classes: of the training classes, left out of training and measured instead.
         label_share: of the clips of the other training classes that have labels.
         views: embeddings of each training clip, with dropout, that the heads train on.
@@ -350,6 +387,7 @@ class Stage3:
     way: Annotated[int, Range(2, 100)]
     instances: Annotated[int, Range(2, 100)]
     windows: Positive
+    features: FeatureKind
     feature_grid: Positive
     adapter: Adapter
     embedding: Positive
@@ -365,6 +403,8 @@ class Stage3:
     maml: GradientSteps
     anil: GradientSteps
     text: Text
+    otam: TemporalAlignment
+    trx: TemporalRelations
     embedding_optimiser: Optimiser
     optimiser: Optimiser
     end_to_end: EndToEnd
@@ -394,6 +434,9 @@ class Stage3:
                 f"methods has {unknown}: must be {UNTRAINED} or HEAD_ENCODER, HEAD one of {', '.join(heads)}, "
                 f"ENCODER one of {', '.join(encoders)}"
             )
+        tuples = next((name for name in self.methods if name.startswith("trx_")), None)
+        if tuples is not None and self.features == "mean":
+            raise ValueError(f"methods has {tuples}: must be without trx where features is mean, one vector a window")
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def main() -> None:
     split_classes(rows, stage)  # fails before any work
     autoencoders = load_autoencoders(settings, clips.size)
     data = load_windows(clips, rows, autoencoders["pretrained"].config, settings.pretrain, "pretrain", settings.loader)
-    features = FrozenFeatures(autoencoders, data, windows=stage.windows, grid=stage.feature_grid)
+    features = FrozenFeatures(autoencoders, data, windows=stage.windows, grid=stage.feature_grid, kind=stage.features)
     trainer = Trainer(stage, features, partial(stage3_run, settings), partial(fresh_autoencoder, settings, clips.size))
     for method in sorted((METHODS[name] for name in stage.methods), key=lambda method: _ORDER.index(method.encoder)):
         trainer.train(method)

@@ -57,6 +57,11 @@ def test_every_value_in_the_file_reaches_the_settings(here):
             {"stage3__methods": ["mann_frozen"]},
             r"stage3: methods has mann_frozen: must be untrained or HEAD_ENCODER, HEAD one of mann, .*, ENCODER one of pretrained",
         ),
+        (
+            {"stage3__methods": ["trx_random"], "stage3__features": "mean"},
+            r"stage3: methods has trx_random: must be without trx where features is mean",
+        ),
+        ({"stage3__trx__cardinalities": []}, r"stage3\.trx: cardinalities is \[\]: must hold at least one"),
         ({"stage3__way": 1}, r"stage3\.way is 1: must be from 2 to 100"),
         ({"stage3__ways": 5}, r"stage3\.ways is unknown: did you mean way\?"),
         ({"stage3__class_scale": float("inf")}, r"stage3\.class_scale is inf"),

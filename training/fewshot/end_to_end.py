@@ -22,7 +22,7 @@ from training.fewshot.methods import Method, build_classifier
 from training.fewshot.tasks import episode_losses, validate
 from training.models import MAE
 from training.models.encoder import ENCODER_LAYERS, Encoder, LayerPatterns
-from training.params import Stage3
+from training.params import FeatureKind, Stage3
 
 _CLIPS = 32  # that are encoded at a time to be measured
 
@@ -35,6 +35,7 @@ class EndToEndLearner(nn.Module):
         embedding: of features: with a classifier of the training classes, or flat.
         head: classifies the embeddings.
         grid: places along each side of the features.
+        kind: of the features.
         micro_batch: windows that are encoded at a time; None: all.
     """
 
@@ -45,11 +46,12 @@ class EndToEndLearner(nn.Module):
         head: Head,
         *,
         grid: int,
+        kind: FeatureKind,
         micro_batch: int | None,
     ) -> None:
         super().__init__()
         self.encoder, self.embedding, self.head = encoder, embedding, head
-        self.grid, self.micro_batch = grid, micro_batch
+        self.grid, self.kind, self.micro_batch = grid, kind, micro_batch
 
     def embed(self, frames: Tensor) -> Tensor:
         """Embeddings of windows: (n, T, S, S, 3) uint8 -> (n, ...).
@@ -64,8 +66,12 @@ class EndToEndLearner(nn.Module):
         return torch.cat(parts)
 
     def _embed(self, frames: Tensor) -> Tensor:
-        embedded: Tensor = self._without_classifier()(window_features(self.encoder, frames, self.grid).unsqueeze(1))
+        embedded: Tensor = self._without_classifier()(self.features(frames).unsqueeze(1))
         return embedded
+
+    def features(self, frames: Tensor) -> Tensor:
+        """(n, T, S, S, 3) uint8 -> (n, times, places, values), see `window_features`."""
+        return window_features(self.encoder, frames, self.grid, self.kind)
 
     def learner(self, way: int) -> FewShotLearner:
         """The learner on features of this encoder."""
@@ -91,12 +97,15 @@ def build_end_to_end(
         classes: number of training classes.
         settings: of stage 3.
     """
-    embedding = build_classifier(shape, classes, settings) if method.trains_embedding else FlatEmbedding()
+    embedding = (
+        build_classifier(shape, classes, settings, method.inputs) if method.trains_embedding else FlatEmbedding()
+    )
     return EndToEndLearner(
         autoencoder.encoder,
         embedding,
         build_head(method.head, settings),
         grid=settings.feature_grid,
+        kind=settings.features,
         micro_batch=settings.end_to_end.micro_batch,
     )
 
@@ -175,6 +184,6 @@ def _embed_some(model: EndToEndLearner, data: ClipWindows, clips: Tensor, window
     found = []
     for index in clips.split(_CLIPS):
         frames = [data.even_windows(index, number, windows) for number in range(windows)]
-        found.append(embedding(torch.stack([window_features(model.encoder, part, model.grid) for part in frames], 1)))
+        found.append(embedding(torch.stack([model.features(part) for part in frames], 1)))
     embedded = torch.cat(found)
     return embedded.new_zeros(len(data), *embedded.shape[1:]).index_copy(0, clips.to(embedded.device), embedded)

@@ -9,9 +9,9 @@ from typing import get_args
 
 import torch
 
-from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmbedding, SpaceTimeAdapter
+from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmbedding, FrameAdapter, SpaceTimeAdapter
 from training.fewshot.features import FeatureShape
-from training.fewshot.heads import HEADS, build_head
+from training.fewshot.heads import HEADS, Inputs, build_head
 from training.fewshot.learner import FewShotLearner
 from training.params import END_TO_END, UNTRAINED, EncoderName, HeadName, Stage3
 
@@ -41,9 +41,14 @@ class Method:
         return self.encoder in END_TO_END
 
     @property
+    def inputs(self) -> Inputs:
+        """What its head works on."""
+        return HEADS[self.head].inputs
+
+    @property
     def trains_embedding(self) -> bool:
-        """True if the method works on a trained embedding, which all methods on the same frozen encoder share."""
-        return self.trained and HEADS[self.head].inputs == "embedding"
+        """True if the method works on a trained embedding, which methods with such inputs share on a frozen encoder."""
+        return self.trained and self.inputs != "features"
 
     @property
     def trains_head(self) -> bool:
@@ -60,30 +65,33 @@ METHODS: dict[str, Method] = {
 }
 
 
-def embedding_run(encoder: EncoderName) -> str:
-    """Name of the run that trains the embedding of an encoder's features."""
-    return f"embedding_{encoder}"
+def embedding_run(encoder: EncoderName, inputs: Inputs = "embedding") -> str:
+    """Name of the run that trains the embedding of an encoder's features, of clips or frame-wise."""
+    return f"{inputs}_{encoder}"
 
 
-def build_embedding(shape: FeatureShape, settings: Stage3) -> ClipEmbedding:
+def build_embedding(shape: FeatureShape, settings: Stage3, inputs: Inputs = "embedding") -> ClipEmbedding:
     """A freshly initialised embedding of features of this shape; the same weights for the same seed."""
     torch.manual_seed(settings.seed)
-    adapter = settings.adapter
+    chosen, kind = settings.adapter, FrameAdapter if inputs == "frames" else SpaceTimeAdapter
     return ClipEmbedding(
-        SpaceTimeAdapter(shape, settings.embedding, width=adapter.width, hidden=adapter.hidden, dropout=adapter.dropout)
+        kind(shape, settings.embedding, width=chosen.width, hidden=chosen.hidden, dropout=chosen.dropout)
     )
 
 
-def build_classifier(shape: FeatureShape, classes: int, settings: Stage3) -> ClassifiedEmbedding:
+def build_classifier(
+    shape: FeatureShape, classes: int, settings: Stage3, inputs: Inputs = "embedding"
+) -> ClassifiedEmbedding:
     """`build_embedding` with a classifier of so many training classes."""
-    return ClassifiedEmbedding(build_embedding(shape, settings), settings.embedding, classes, settings.class_scale)
+    embedding = build_embedding(shape, settings, inputs)
+    return ClassifiedEmbedding(embedding, settings.embedding, classes, settings.class_scale)
 
 
-def build_inputs(head: HeadName, shape: FeatureShape, settings: Stage3) -> ClipEmbedding | FlatEmbedding:
+def build_inputs(inputs: Inputs, shape: FeatureShape, settings: Stage3) -> ClipEmbedding | FlatEmbedding:
     """What turns an encoder's features into the inputs of a head, freshly initialised."""
-    return build_embedding(shape, settings) if HEADS[head].inputs == "embedding" else FlatEmbedding()
+    return FlatEmbedding() if inputs == "features" else build_embedding(shape, settings, inputs)
 
 
 def build_learner(method: Method, shape: FeatureShape, settings: Stage3) -> FewShotLearner:
     """A method's learner, freshly initialised."""
-    return FewShotLearner(build_inputs(method.head, shape, settings), build_head(method.head, settings), settings.way)
+    return FewShotLearner(build_inputs(method.inputs, shape, settings), build_head(method.head, settings), settings.way)

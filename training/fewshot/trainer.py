@@ -22,7 +22,7 @@ from training.fewshot.predict import embed_clips, embed_views
 from training.fewshot.tasks import class_task, episode_task, validate
 from training.models import MAE
 from training.models.encoder import Encoder
-from training.params import EncoderName, Stage3
+from training.params import EncoderName, FeatureKind, Stage3
 
 _LAST_STEPS = 50  # that the metrics' last values are means of
 
@@ -42,11 +42,20 @@ class FrozenFeatures:
         data: windows of the clips.
         windows: of each clip.
         grid: places along each side.
+        kind: of the features.
     """
 
-    def __init__(self, autoencoders: Mapping[EncoderName, MAE], data: ClipWindows, *, windows: int, grid: int) -> None:
+    def __init__(
+        self,
+        autoencoders: Mapping[EncoderName, MAE],
+        data: ClipWindows,
+        *,
+        windows: int,
+        grid: int,
+        kind: FeatureKind = "change",
+    ) -> None:
         self.autoencoders, self.data = autoencoders, data
-        self._windows, self._grid = windows, grid
+        self._windows, self._grid, self._kind = windows, grid, kind
         self._last: tuple[EncoderName, Tensor] | None = None
 
     def __call__(self, encoder: EncoderName) -> Tensor:
@@ -54,7 +63,8 @@ class FrozenFeatures:
         if self._last is None or self._last[0] != encoder:
             self._last = None  # the memory of the other features is free before these are extracted
             model = self.autoencoders[encoder]
-            self._last = encoder, extract(model, self.data, windows=self._windows, grid=self._grid)
+            found = extract(model, self.data, windows=self._windows, grid=self._grid, kind=self._kind)
+            self._last = encoder, found
         return self._last[1]
 
 
@@ -77,9 +87,11 @@ class Trainer:
         self._settings, self._features, self._run, self._fresh = settings, features, run, fresh
         self._data = features.data
         self._training, self._measured = split_classes(self._data.rows, settings)
-        self._shape = feature_shape(features.autoencoders["pretrained"].config, settings.feature_grid)
-        self._embeddings: dict[EncoderName, ClassifiedEmbedding] = {}
-        self._views: dict[EncoderName, Tensor] = {}
+        self._shape = feature_shape(
+            features.autoencoders["pretrained"].config, settings.feature_grid, settings.features
+        )
+        self._embeddings: dict[str, ClassifiedEmbedding] = {}  # by the name of their run
+        self._views: dict[str, Tensor] = {}
         self.metrics: dict[str, dict[str, float]] = {}
         """The numbers of each run in metrics/stage3.json."""
 
@@ -94,24 +106,25 @@ class Trainer:
         encoder = self._features.autoencoders[method.encoder].encoder
         if not method.trained:
             return TrainedMethod(encoder, build_learner(method, self._shape, self._settings).to(self._data.device))
-        embedding = self._embedding(method.encoder).embedding if method.trains_embedding else FlatEmbedding()
+        embedding = self._embedding(method).embedding if method.trains_embedding else FlatEmbedding()
         head = self._head(method)
         if self._measured is not None and method.trains_embedding:
             embedded = embed_clips(embedding, self._features(method.encoder), self._data.device)
             self._record(method.name, validate(head, embedded, self._measured, self._settings))
         return TrainedMethod(encoder, FewShotLearner(embedding, head, self._settings.way))
 
-    def _embedding(self, encoder: EncoderName) -> ClassifiedEmbedding:
-        """The embedding of a frozen encoder's features, trained by classifying the training classes."""
-        if encoder not in self._embeddings:
-            classes = self._training
-            model = build_classifier(self._shape, len(classes.classes), self._settings).to(self._data.device)
-            features, name = self._features(encoder), embedding_run(encoder)
+    def _embedding(self, method: Method) -> ClassifiedEmbedding:
+        """The embedding of a frozen encoder's features for the method, trained by classifying the training classes."""
+        name = embedding_run(method.encoder, method.inputs)
+        if name not in self._embeddings:
+            classes, features = self._training, self._features(method.encoder)
+            model = build_classifier(self._shape, len(classes.classes), self._settings, method.inputs)
+            model.to(self._data.device)
             task = class_task(model, features, classes.clips, classes.numbers, self._settings)
             history = train(self._run(name), model, self._settings.embedding_optimiser, task)
             self.metrics[name] = summarise(history)
-            self._embeddings[encoder] = model
-        return self._embeddings[encoder]
+            self._embeddings[name] = model
+        return self._embeddings[name]
 
     def _head(self, method: Method) -> Head:
         """The method's head, trained on episodes of embeddings if it is one that learns."""
@@ -119,14 +132,14 @@ class Trainer:
         head = build_head(method.head, settings).to(self._data.device)
         if not method.trains_head:
             return head
-        embedding, encoder = self._embedding(method.encoder).embedding, method.encoder
-        features, device = self._features(encoder), self._data.device
-        if encoder not in self._views:
-            self._views[encoder] = embed_views(embedding, features, device, views=settings.views, seed=settings.seed)
+        embedding, name = self._embedding(method).embedding, embedding_run(method.encoder, method.inputs)
+        features, device = self._features(method.encoder), self._data.device
+        if name not in self._views:
+            self._views[name] = embed_views(embedding, features, device, views=settings.views, seed=settings.seed)
         measured = None
         if settings.optimiser.validations and self._measured is not None:
             measured = self._measured, embed_clips(embedding, features, device)
-        task = episode_task(head, self._training.sampler, self._views[encoder], settings, measured)
+        task = episode_task(head, self._training.sampler, self._views[name], settings, measured)
         self.metrics[method.name] = summarise(train(self._run(method.name), head, settings.optimiser, task))
         return head
 
@@ -142,7 +155,7 @@ class Trainer:
             model.encoder.load_state_dict(self._features.autoencoders["pretrained"].encoder.state_dict())
             frozen = replace(method, encoder="pretrained")
             if method.trains_embedding:
-                model.embedding.load_state_dict(self._embedding("pretrained").state_dict())
+                model.embedding.load_state_dict(self._embedding(frozen).state_dict())
             model.head.load_state_dict(self._head(frozen).state_dict())
         optimiser = getattr(settings.end_to_end, method.encoder)
         task = end_to_end_task(model, self._data, self._training, self._measured, settings, optimiser.batch)
@@ -175,15 +188,16 @@ def load_method(
     Raises:
         WorkError: a run has not finished with these params and data, or its weights are of another model.
     """
-    shape, device = feature_shape(autoencoder.config, settings.feature_grid), next(autoencoder.parameters()).device
+    shape = feature_shape(autoencoder.config, settings.feature_grid, settings.features)
+    device = next(autoencoder.parameters()).device
     if method.end_to_end:
         model = build_end_to_end(method, autoencoder, shape, classes, settings).to(device)
         load_finished(run(method.name), model)
         return TrainedMethod(model.encoder.eval(), model.learner(settings.way).eval())
     learner = build_learner(method, shape, settings).to(device)
     if method.trains_embedding:
-        classifier = build_classifier(shape, classes, settings).to(device)
-        load_finished(run(embedding_run(method.encoder)), classifier)
+        classifier = build_classifier(shape, classes, settings, method.inputs).to(device)
+        load_finished(run(embedding_run(method.encoder, method.inputs)), classifier)
         learner.embedding = classifier.embedding
     if method.trains_head:
         load_finished(run(method.name), learner.head)

@@ -32,7 +32,7 @@ from training.fewshot.methods import METHODS
 from training.fewshot.predict import accuracies, predict
 from training.fewshot.trainer import FrozenFeatures, Trainer
 from training.models import MAE
-from training.params import TrainingParams
+from training.params import EncoderName, TrainingParams
 from training.stage3 import fresh_autoencoder
 
 ARMS = {
@@ -151,8 +151,9 @@ class _Bench:
         rows = self._train if train else self._test
         config, pretrain = self._autoencoder.config, settings.pretrain
         data: ClipWindows = load_windows(self._clips, rows, config, pretrain, "pretrain", settings.loader)
-        windows, grid = settings.ablation.windows, settings.stage3.feature_grid
-        return FrozenFeatures({"pretrained": self._autoencoder}, data, windows=windows, grid=grid)
+        windows, stage = settings.ablation.windows, settings.stage3
+        encoders: dict[EncoderName, MAE] = {"pretrained": self._autoencoder}
+        return FrozenFeatures(encoders, data, windows=windows, grid=stage.feature_grid, kind=stage.features)
 
 
 def _result(hits: Tensor, labels: int, way: int) -> dict[str, object]:

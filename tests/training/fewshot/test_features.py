@@ -60,6 +60,17 @@ def test_features_are_pooled_tokens_less_their_mean_over_time(model, data, grid)
         np.testing.assert_allclose(features[clip, number], expected(model, data, clip, number, 2, grid), atol=5e-3)
 
 
+def test_mean_features_are_the_mean_of_all_tokens_of_a_window(model, data):
+    features = extract(model, data, windows=2, grid=2, kind="mean")
+    assert features.shape == (35, 2, 1, 1, 8)
+    assert feature_shape(model.config, 2, "mean") == FeatureShape(1, 1, 8)
+    for clip, number in ((0, 0), (34, 1)):
+        with torch.no_grad():
+            video = preprocess(data.even_windows(torch.tensor([clip]), number, 2), model.config)
+            tokens = model.encode(video)[0].numpy()
+        np.testing.assert_allclose(features[clip, number, 0, 0], tokens.mean(axis=0), atol=2e-3)
+
+
 def test_a_grid_finer_than_the_encoder_s_keeps_every_place(model, data):
     assert extract(model, data, windows=1, grid=50).shape == (35, 1, 3, 8 * 8, 8)
     assert feature_shape(model.config, 50) == FeatureShape(3, 8, 8)
