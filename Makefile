@@ -6,7 +6,7 @@ DVC := $(BIN)/dvc repro
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu bench-omniglot ablation-stage2 format lint typecheck docs lock clean
+.PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu bench-omniglot ablation ablation-stage2 format lint typecheck docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -74,6 +74,11 @@ bench-gpu: setup  ## a GPU checked against the CPU, and measured, within ten min
 
 bench-omniglot: setup  ## accuracy by instance on Omniglot (SHARED_DATA), beside Santoro et al.'s; resumable
 	$(BIN)/python -m benchmarks.omniglot
+
+ablation: setup  ## masked pre-training and meta-learning, alone and together, by share of labels; resumable
+	@$(corpus)
+	$(DVC) pretrain
+	$(BIN)/python -m training ablation
 
 ablation-stage2: setup  ## stage 2 with and without SPT, masked and unmasked, pre-trained and not; resumable
 	@$(corpus)

@@ -57,6 +57,14 @@ def method(second: float) -> dict[str, Any]:
     }
 
 
+def arm(labels: int, one_shot: float) -> dict[str, Any]:
+    """An arm's fields in metrics/ablation.json, for a share of labels."""
+    return {
+        "labels": labels,
+        "few_shot": {"5way_1shot": mean(one_shot, 0.004) | {"deviation": 0.012, "episodes": 2000}},
+    }
+
+
 DIFFERENCE = {"difference": {"5way_1shot": mean(-0.298, 0.03) | {"episodes": 400}}}
 FULL: dict[str, dict[str, Any]] = {
     "pretrain": {
@@ -92,8 +100,24 @@ FULL: dict[str, dict[str, Any]] = {
         "instances": 2,
         "mann_pretrained": method(0.478),
         "lstm": method(0.18) | DIFFERENCE,
+        "by_source": {"tinyvirat": {"classes": 24, "instances": 2, "lstm": {"few_shot": {"5way_1shot": mean(0.31)}}}},
+    },
+    "ablation": {
+        "classes": 104,
+        "way": 5,
+        "instances": 10,
+        "episodes": 2000,
+        "seeds": 3,
+        "arms": {
+            "mann_scratch": {"0.01": arm(50, 0.251), "1": arm(4206, 0.343)},
+            "mann_finetuned": {"0.01": arm(50, 0.452), "1": arm(4206, 0.764)},
+        },
     },
 }
+ABLATION = (
+    "Ablation: 5-way, 1-shot accuracy in % by share of the training labels; 2,000 episodes, mean of 3 seeds, in brackets their "
+    "standard deviation"
+)
 TABLES = {
     "Main results",
     "Table 1: stage 1",
@@ -105,6 +129,9 @@ TABLES = {
     "Ablation: Shifted Patch Tokenization and masking, in %",
     "Few-shot accuracy in % on 104 held-out classes",
     "Accuracy in % at the k-th instance of a class",
+    "Few-shot accuracy in %, episodes of tinyvirat alone, 24 classes",
+    "Classes that the first method confuses most, in the same episodes",
+    ABLATION,
     "Training of embeddings and learners",
     "Runs",
     "Versions on the machine that wrote this page",
@@ -126,6 +153,8 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
         validation = "step\tloss\ttop1\n10\t0.6\t0.1\n20\t0.4\t0.2\n"
         write_bytes(root / f"plots/{run}_validation.tsv", validation.encode())
     write_bytes(root / "plots/stage1_reconstruction.png", b"\x89PNG bytes")
+    pairs = "first\tsecond\tconfused\tshown\tshare\nriding a bike\triding a mule\t412\t1032\t0.3992\n"
+    write_bytes(root / "plots/confused_pairs.tsv", pairs.encode())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         write_log("pretrain", pretrain_run(params.load()).fingerprint)
@@ -327,17 +356,51 @@ def test_curves_and_results_are_charts_with_chance(html, document):
     ):
         assert sum(name.startswith(title) for name in names) == 1, title
     assert html.count("<title>chance, 3.8%</title>") == 4  # two validated columns, the autoencoder's, and the intervals
-    assert html.count("<title>chance, 20.0%</title>") == 1
+    assert html.count("<title>chance, 20.0%</title>") == 2  # by instance, and the ablation
 
 
 def test_stages_that_have_not_run_are_named_with_their_target(toy_project):
     write_json(toy_project / "metrics/dataset.json", {"classes": 518})
     document = Document(page())
-    for target in ("train-stage1", "train-stage2", "train-stage3", "ablation-stage2", "evaluate"):
+    for target in ("train-stage1", "train-stage2", "train-stage3", "ablation-stage2", "ablation", "evaluate"):
         assert f"Not run yet: make {target}" in document.text
     assert set(document.tables) == {caption for caption in TABLES if caption.startswith(("Main", "Table", "Versions"))}
     assert "Runs: not recorded." in document.text
     assert document.tables["Main results"][2] == ["stage 1", "", "–", "–", "–", "not run yet: make train-stage1"]
+
+
+def test_the_ablation_has_an_arm_a_row_and_a_share_of_labels_a_column(document):
+    assert document.tables[ABLATION] == [
+        ["", "1% (50 clips)", "100% (4,206 clips)"],
+        ["MANN only", "25.1 ± 0.4 (1.2)", "34.3 ± 0.4 (1.2)"],
+        ["MAE + MANN, fine-tuned", "45.2 ± 0.4 (1.2)", "76.4 ± 0.4 (1.2)"],
+        ["control: chance", "20.0", "20.0"],
+    ]
+    assert "Ablation: 5-way, 1-shot accuracy, %" in document.text
+
+
+def test_shares_of_labels_are_on_a_logarithmic_axis():
+    points = [Point(1, 0.2), Point(10, 0.3), Point(100, 0.4)]
+    chart = LineChart("x", "labels", [Line("a", points)], percent=True, log_x=True)
+    assert [tick.label for tick in chart.x_ticks] == ["1", "10", "100"]
+    first, second, third = (tick.place for tick in chart.x_ticks)
+    assert second - first == pytest.approx(third - second, abs=0.2)
+
+
+def test_sources_and_confused_classes_have_a_table(document):
+    source = document.tables["Few-shot accuracy in %, episodes of tinyvirat alone, 24 classes"]
+    assert source == [["", "5-way, 1-shot"], ["lstm", "31.0 ± 1.0"], ["control: chance", "20.0"]]
+    pairs = document.tables["Classes that the first method confuses most, in the same episodes"]
+    assert pairs[1] == ["riding a bike | riding a mule", "412", "1,032", "39.9"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "first\tsecond\n", "first\tsecond\tconfused\tshown\tshare\na\tb\tx\t1\t0.5\n", "\xff"]
+)
+def test_a_damaged_table_of_confused_classes_is_named(project, content):
+    (project / "plots/confused_pairs.tsv").write_text(content, encoding="latin-1")
+    with pytest.raises(WorkError, match=r"plots/confused_pairs\.tsv is damaged: run `make evaluate` again"):
+        report.collect()
 
 
 def test_learners_that_only_have_validation_accuracies_are_shown(project):
@@ -516,6 +579,7 @@ def test_a_damaged_metrics_file_is_named(here, content):
         ("stage3", {"mann": {"steps": 1}}, "mann.loss_first is missing"),
         ("ablation_stage2", {"rows": [{"spt": 1}]}, r"rows\[0\].spt is 1"),
         ("ablation_stage2", {"rows": 5}, "rows is no list"),
+        ("ablation", {"way": 5, "episodes": 1, "seeds": 1, "arms": {"a": {"half": arm(1, 0.5)}}}, "half is no share"),
         ("pretrain", FULL["pretrain"] | {"loss_last": [1]}, r"loss_last is \[1\]"),
     ],
 )

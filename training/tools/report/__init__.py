@@ -17,7 +17,7 @@ from common.sections import SECTIONS
 from training import params
 from training.clips import MANIFEST, Clip, Clips
 from training.engine.checkpoints import data_fingerprint
-from training.tools.report import charts, curves, paper, results, runs, settings, tables
+from training.tools.report import charts, curves, fewshot, paper, results, runs, settings, tables
 from training.tools.report.charts import Guide, Interval, IntervalChart, LineChart
 from training.tools.report.results import LOSSES, Results
 from training.tools.report.tables import Row, Table
@@ -154,7 +154,18 @@ def _stages(found: Results, records: list[runs.Record]) -> dict[str, Stage]:
         stages[name] = Stage(state, targets[name], own_tables, own_charts if has_run[name] else [], pictures)
     ablation = [] if found.ablation is None else [tables.of_ablation(found.ablation)]
     state = _NOT_RUN if found.ablation is None else runs.state_of(["stage2", "ablation_stage2"], records)
-    return stages | {"ablation": Stage(state, "ablation-stage2", ablation)}
+    return stages | {
+        "ablation": Stage(state, "ablation-stage2", ablation),
+        "few_shot_ablation": _few_shot_ablation(found, records),
+    }
+
+
+def _few_shot_ablation(found: Results, records: list[runs.Record]) -> Stage:
+    result = found.few_shot_ablation
+    if result is None:
+        return Stage(_NOT_RUN, "ablation")
+    state = runs.state_of(["ablation"], records)
+    return Stage(state, "ablation", fewshot.of_ablation(result), fewshot.ablation_charts(result))
 
 
 def _pretrain(found: Results) -> tuple[list[Table], list[LineChart | IntervalChart]]:
@@ -209,7 +220,12 @@ def _evaluate(found: Results) -> tuple[list[Table], list[LineChart | IntervalCha
         for name, method in found.evaluate.methods.items()
     }
     return (
-        [tables.of_few_shot(found.evaluate), tables.of_instances(found.evaluate)],
+        [
+            tables.of_few_shot(found.evaluate),
+            tables.of_instances(found.evaluate),
+            *fewshot.of_sources(found.evaluate),
+            *fewshot.of_confused_pairs(),
+        ],
         [curves.instance_chart(rows, found.evaluate.way)],
     )
 

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -77,6 +77,7 @@ class LineChart:
         guides: levels to compare with.
         percent: y is a fraction and shown in percent.
         note: shown under the title.
+        log_x: the x axis is logarithmic, with a label at the x of every point.
     """
 
     title: str
@@ -85,6 +86,7 @@ class LineChart:
     guides: Sequence[Guide] = ()
     percent: bool = False
     note: str = ""
+    log_x: bool = False
     _shown: Sequence[Line] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +100,9 @@ class LineChart:
     @cached_property
     def x_ticks(self) -> list[Tick]:
         """Labelled places of the x axis."""
+        if self.log_x:
+            places = sorted({point.x for line in self._shown for point in line.points})
+            return [Tick(self._at_x(value), f"{value:,g}") for value in places]
         low, high = _bounds(point.x for line in self._shown for point in line.points)
         steps = _nice_steps(low, high, 6, whole=True)
         return [Tick(self._at_x(value), f"{value:,.0f}") for value in steps if low <= value <= high]
@@ -159,8 +164,9 @@ class LineChart:
         return _nice_steps(min(low, 0.0) if self.percent else low, high, 5)
 
     def _at_x(self, value: float) -> float:
-        low, high = _bounds(point.x for line in self._shown for point in line.points)
-        return round(LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
+        scale: Callable[[float], float] = math.log if self.log_x else float
+        low, high = _bounds(scale(point.x) for line in self._shown for point in line.points)
+        return round(LEFT + (scale(value) - low) / (high - low) * (WIDTH - LEFT - RIGHT), 1)
 
     def _at_y(self, value: float) -> float:
         low, high = self._y_steps[0], self._y_steps[-1]

@@ -11,7 +11,7 @@ from common.paths import METRICS
 
 LOSSES = ("mse_standardised", "bce_pixels")
 _NORMALISED = "mse_normalised"  # of models with a normalised target only
-FILES = ("pretrain", "stage1", "stage2", "ablation_stage2", "stage3", "evaluate")
+FILES = ("pretrain", "stage1", "stage2", "ablation_stage2", "stage3", "evaluate", "ablation")
 
 
 @dataclass(frozen=True)
@@ -115,12 +115,41 @@ class Method:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Accuracies in episodes of a source's classes alone, by method and shots, as fractions."""
+
+    name: str
+    classes: int
+    few_shot: Mapping[str, Mapping[str, Estimate]]
+
+
+@dataclass(frozen=True)
 class Evaluate:
     """metrics/evaluate.json."""
 
     classes: int
     way: int
     methods: Mapping[str, Method]
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """An arm of the ablation for a share of labels: accuracies by shots, and their deviations over seeds, as fractions."""
+
+    labels: int
+    few_shot: Mapping[str, Estimate]
+    deviations: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """metrics/ablation.json; `arms` by name and share of labels."""
+
+    way: int
+    episodes: int
+    seeds: int
+    arms: Mapping[str, Mapping[float, Arm]]
 
 
 @dataclass(frozen=True)
@@ -133,6 +162,7 @@ class Results:
     ablation: tuple[AblationRow, ...] | None
     stage3: Mapping[str, Learner] | None
     evaluate: Evaluate | None
+    few_shot_ablation: Ablation | None
     raw: Mapping[str, Mapping[str, Any]]
 
 
@@ -152,6 +182,7 @@ def read() -> Results:
         ablation=_ablation(files["ablation_stage2"]) if "ablation_stage2" in files else None,
         stage3={name: _learner(item) for name, item in files["stage3"].items()} if "stage3" in files else None,
         evaluate=_evaluate(files["evaluate"]) if "evaluate" in files else None,
+        few_shot_ablation=_few_shot_ablation(files["ablation"]) if "ablation" in files else None,
         raw={name: file.values for name, file in files.items()},
     )
 
@@ -223,6 +254,16 @@ class _Object:
             raise self._error(name, "is no list of objects")
         for place, item in enumerate(value):
             yield _Object(self._path, item, f"{self._key}{name}[{place}].")
+
+    def share(self, key: str) -> float:
+        """A key that is a share, from 0 to 1."""
+        try:
+            value = float(key)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise self._error(key, "is no share")
+        return value
 
     def whole(self, key: str) -> int:
         """A key that is a whole number, such as a tick."""
@@ -347,6 +388,37 @@ def _evaluate(file: _Object) -> Evaluate:
         classes=file.count("classes"),
         way=file.count("way"),
         methods={name: _method(item) for name, item in file.items() if item.has("instance_accuracy")},
+        sources=tuple(
+            Source(
+                name,
+                item.count("classes"),
+                {
+                    method: {shots: shot.mean() for shots, shot in value.items("few_shot")}
+                    for method, value in item.items()
+                },
+            )
+            for name, item in file.items("by_source")
+        ),
+    )
+
+
+def _few_shot_ablation(file: _Object) -> Ablation:
+    return Ablation(
+        way=file.count("way"),
+        episodes=file.count("episodes"),
+        seeds=file.count("seeds"),
+        arms={
+            name: {arm.share(share): _arm(result) for share, result in arm.items()} for name, arm in file.items("arms")
+        },
+    )
+
+
+def _arm(item: _Object) -> Arm:
+    shots = dict(item.items("few_shot"))
+    return Arm(
+        labels=item.count("labels"),
+        few_shot={name: shot.mean() for name, shot in shots.items()},
+        deviations={name: shot.optional_number("deviation") for name, shot in shots.items()},
     )
 
 

@@ -17,7 +17,7 @@ from training.engine.checkpoints import Run
 from training.params import TrainingParams
 from training.tools.ablation_stage2 import without_spt
 
-STAGES = ("pretrain", "stage1", "stage2", "ablation_stage2", "stage3")
+STAGES = ("pretrain", "stage1", "stage2", "ablation_stage2", "stage3", "ablation")
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,11 @@ def _expected(name: str, settings: TrainingParams) -> str | None:
         "stage2": lambda: runs.stage2_run(settings, part),
         "ablation_stage2": lambda: _ablation_run(settings, part),
         "stage3": lambda: runs.stage3_run(settings, part),
+        "ablation": lambda: _few_shot_ablation_run(settings, part),
     }
     try:
         return by_stage[stage]().fingerprint if stage in by_stage else None
-    except WorkError:
+    except (WorkError, ValueError):  # the latter of a name that no run has
         return None
 
 
@@ -154,6 +155,12 @@ def _ablation_run(settings: TrainingParams, part: str) -> Run:
     if part == "scratch":
         return runs.stage2_run(settings, "unmasked")
     return runs.stage2_run(without_spt(settings), part.removeprefix("tubelet_"))
+
+
+def _few_shot_ablation_run(settings: TrainingParams, part: str) -> Run:
+    """A run of the ablation of stage 3: labels_SHARE/seed_NUMBER/METHOD."""
+    share, seed, name = part.split("/")
+    return runs.ablation_run(settings, int(seed.removeprefix("seed_")), float(share.removeprefix("labels_")), name)
 
 
 def _text(value: object) -> str | None:
