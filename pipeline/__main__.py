@@ -20,7 +20,7 @@ from pathlib import Path
 from common import command, lock
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
-TOOLS = ("stats", "show", "report", "retry", "corpus", "crate", "export")
+TOOLS = ("stats", "show", "report", "retry", "corpus", "crate", "export", "publish")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,6 +57,10 @@ def parser() -> argparse.ArgumentParser:
         choices=[64, 112, 224],
         help="pixels, at most those of the shards; default: as in the shards",
     )
+
+    publish = by_name["publish"]
+    publish.add_argument("url", metavar="URL", help="fsspec URL, or hf://datasets/OWNER/NAME (token in HF_TOKEN)")
+    publish.add_argument("--dry-run", action="store_true", help="list the files and their sizes; upload nothing")
 
     by_name["corpus"].add_argument("corpus", metavar="sample|full|PATH|URL", help="value to write into params.yaml")
     return top
