@@ -26,7 +26,7 @@ class Head(nn.Module, ABC):
             Logits (B, Q, way).
         """
 
-    def named(self, names: Tensor) -> "Head":
+    def named(self, names: Tensor) -> "Head":  # noqa: ARG002 (heads that use names override it)
         """The head for episodes whose classes have these names; itself unless it makes use of them.
 
         Args:

@@ -1,23 +1,30 @@
 """The heads that methods choose from: how each is built from the params, what it works on, whether it is trained."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import torch
 
+from training.fewshot.anil import ANILHead
 from training.fewshot.head import Head
 from training.fewshot.linear import LinearHead
 from training.fewshot.lstm import LSTMMemory
+from training.fewshot.maml import MAMLHead
 from training.fewshot.mann import MANN
 from training.fewshot.nearest import NearestMeanHead
+from training.fewshot.otam import OTAMHead
 from training.fewshot.protonet import PrototypeHead
 from training.fewshot.recurrent import RecurrentHead
+from training.fewshot.text import vector_length
+from training.fewshot.text_prototypes import TextPrototypeHead
 from training.fewshot.transformer import TransformerHead
+from training.fewshot.trx import TRXHead
 from training.params import HeadName, Stage3
 
-Inputs = Literal["embedding", "features"]
-"""What a head works on: `embedding`, (..., E), trained on the training classes; `features`, the encoder's own, flat."""
+Inputs = Literal["embedding", "frames", "features"]
+"""What a head works on: `embedding`, (..., E), and `frames`, frame-wise, (..., times, E), each trained on the training classes;
+`features`, the encoder's own, flat."""
 
 _RIDGE_PENALTY = 0.1  # on vectors of unit length
 
@@ -30,11 +37,13 @@ class HeadKind:
         build: a freshly initialised head of these params; random weights are drawn by torch's global generator.
         inputs: what it works on.
         trained: it learns from episodes of the training classes, in a run of its own.
+        named: it makes use of class names.
     """
 
     build: Callable[[Stage3], Head]
     inputs: Inputs = "embedding"
     trained: bool = False
+    named: bool = False
 
 
 def _mann(settings: Stage3) -> Head:
@@ -68,11 +77,35 @@ def _transformer(settings: Stage3) -> Head:
     )
 
 
+def _maml(settings: Stage3) -> Head:
+    return MAMLHead(settings.embedding, settings.way, scale=settings.embedding_scale, **asdict(settings.maml))
+
+
+def _anil(settings: Stage3) -> Head:
+    return ANILHead(settings.embedding, settings.way, scale=settings.embedding_scale, **asdict(settings.anil))
+
+
+def _text_prototypes(settings: Stage3) -> Head:
+    return TextPrototypeHead(
+        vector_length(settings.text), settings.embedding, weight=settings.text.weight, scale=settings.class_scale / 2
+    )
+
+
+def _trx(settings: Stage3) -> Head:
+    chosen, scale = settings.trx, settings.embedding_scale
+    return TRXHead(settings.embedding, width=chosen.width, cardinalities=chosen.cardinalities, scale=scale)
+
+
 HEADS: dict[HeadName, HeadKind] = {
     "mann": HeadKind(_mann, trained=True),
     "lstm": HeadKind(_lstm, trained=True),
     "transformer": HeadKind(_transformer, trained=True),
+    "maml": HeadKind(_maml, trained=True),
+    "anil": HeadKind(_anil, trained=True),
     "prototypes": HeadKind(lambda _: PrototypeHead()),
+    "text_prototypes": HeadKind(_text_prototypes, trained=True, named=True),
+    "otam": HeadKind(lambda settings: OTAMHead(settings.otam.gamma), inputs="frames"),
+    "trx": HeadKind(_trx, inputs="frames", trained=True),
     "linear": HeadKind(lambda _: LinearHead(_RIDGE_PENALTY), inputs="features"),
     "nearest_mean": HeadKind(lambda _: NearestMeanHead(), inputs="features"),
 }

@@ -10,8 +10,12 @@ class PrototypeHead(Head):
 
     def forward(self, support: Tensor, labels: Tensor, queries: Tensor) -> Tensor:
         """See `Head.forward`. The mean of a class without support is zero."""
-        difference = queries.unsqueeze(2) - class_means(support, labels).unsqueeze(1)
-        return -difference.square().sum(3)
+        return prototype_logits(class_means(support, labels), queries)
+
+
+def prototype_logits(prototypes: Tensor, queries: Tensor) -> Tensor:
+    """Negative squared distances: (B, way, E) and (B, Q, E) -> (B, Q, way)."""
+    return -(queries.unsqueeze(2) - prototypes.unsqueeze(1)).square().sum(3)
 
 
 def class_means(support: Tensor, labels: Tensor) -> Tensor:
