@@ -11,11 +11,12 @@ from pipeline import params, sources
 from pipeline.composite import labels
 from pipeline.composite.classes import ClassName, assign_classes, count_label_sets, normalise_labels, number_classes
 from pipeline.composite.clip import Clip
+from pipeline.composite.coverage import find_gaps
 from pipeline.composite.repeats import beyond_quota, find_repeats
 from pipeline.params import Merge
 from pipeline.records import manifests
 from pipeline.records.failures import ClipError
-from pipeline.records.rows import ClassRow, CompositeRow, DownloadRow, ResizeRow
+from pipeline.records.rows import ClassRow, CompositeRow, DownloadRow, GapRow, ResizeRow
 from pipeline.runner import per_clip
 
 _RULES = {
@@ -26,7 +27,7 @@ _RULES = {
 
 
 def main() -> None:
-    """Read download.parquet and resize.parquet, write clips.parquet and classes.parquet."""
+    """Read download.parquet and resize.parquet, write clips.parquet, classes.parquet and gaps.parquet."""
     settings = params.load()
     facts = sources.facts(settings.sources)
     multi_label = {name for name, source in facts.items() if source.multi_label}
@@ -60,7 +61,11 @@ def main() -> None:
     ]
     manifests.write(CompositeRow, rows)
     manifests.write(ClassRow, [_class_row(name, number, sizes[name]) for name, number in numbers.items()])
+    gaps = find_gaps(rows, sources.with_listed_clips(settings.sources), aliases)
+    manifests.write(GapRow, gaps)
     per_clip.print_summary("merge", rows)
+    if gaps:
+        print(f"merge: {len(gaps):,} listed clips are missing: manifests/gaps.parquet has their reasons")
 
 
 def _with_decision(row: ResizeRow, error: ClipError | None, is_spare: bool) -> ResizeRow:

@@ -113,7 +113,7 @@ class Split:
     held_out: Annotated[float, Range(0.0, 0.9)]
     target_clips: SplitCounts | None
     expected: SplitCounts | None
-    by: Literal["target", "random", "file"] = "target"
+    by: Literal["target", "random", "official", "file"] = "target"
     file: str | None = None
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from pipeline.records import manifests
 from pipeline.records.rows import SPLITS, ClassRow, CompositeRow, SplitRow
 
 ClassSplit = Literal["train", "val", "test", "unused"]
+_BY_NAME: Mapping[str | None, ClassSplit] = {split: split for split in SPLITS}
 
 
 def main() -> None:
@@ -28,6 +29,8 @@ def main() -> None:
         )
     if settings.by == "file":
         splits = read_lists(Path(settings.file or ""), classes)
+    elif settings.by == "official":
+        splits = official_splits(manifests.read(CompositeRow), classes)
     else:
         test = choose_test_classes(classes, settings)
         splits = {row.class_id: "test" if row.class_id in test else "train" for row in classes}
@@ -70,15 +73,42 @@ def read_lists(path: Path, classes: Sequence[ClassRow]) -> dict[int, ClassSplit]
     if unknown:
         raise WorkError(f"split.file: {path}: the composite has no class {_first_of(unknown)}")
     splits: dict[int, ClassSplit] = {row.class_id: listed.get(labels.key(row.class_name), "unused") for row in classes}
+    _check_not_empty(splits, f"split.file: {path}")
+    return splits
+
+
+def official_splits(clips: Iterable[CompositeRow], classes: Sequence[ClassRow]) -> dict[int, ClassSplit]:
+    """The split of each class as the datasets' publishers have it.
+
+    Raises:
+        WorkError: the clips of a class are in several official splits or in none, or train or test is empty.
+    """
+    found: dict[int, set[str | None]] = {row.class_id: set() for row in classes}
+    for clip in clips:
+        if clip.status == "ok":
+            found[clip.class_id].add(clip.official_split)
+    splits: dict[int, ClassSplit] = {}
+    for row in classes:
+        (first, *others) = sorted(found[row.class_id], key=str) or [None]
+        if others or first not in _BY_NAME:
+            where = " and ".join(map(str, (first, *others)))
+            raise WorkError(
+                f"split.by is official: the official split of the clips of {row.class_name!r} is {where}, must be one "
+                f"of {', '.join(SPLITS)}: only few-shot lists, such as kinetics100, split the classes"
+            )
+        splits[row.class_id] = _BY_NAME[first]
+    _check_not_empty(splits, "split.by: official: the official split")
+    return splits
+
+
+def _check_not_empty(splits: Mapping[int, ClassSplit], where: str) -> None:
     missing = {"train", "test"} - set(splits.values())
     if missing:
-        raise WorkError(f"split.file: {path} has no {min(missing)} classes")
-    return splits
+        raise WorkError(f"{where} has no {min(missing)} classes")
 
 
 def _read_entries(path: Path) -> Iterator[tuple[str, ClassSplit]]:
     """Class names and their splits, as often as they are listed."""
-    by_name = {str(split): split for split in SPLITS}
     try:
         if path.is_dir():
             for split in SPLITS:
@@ -89,13 +119,13 @@ def _read_entries(path: Path) -> Iterator[tuple[str, ClassSplit]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             for number, row in enumerate(csv.DictReader(file, strict=True), 2):
                 name, value = row.get("class_name"), row.get("split")
-                if not name or value not in by_name:
+                if not name or value not in _BY_NAME:
                     allowed = ", ".join(SPLITS)
                     raise WorkError(
                         f"split.file: {path}, line {number}: class_name is {name!r}, split is {value!r}: "
                         f"must be a class and one of {allowed}"
                     )
-                yield name, by_name[value]
+                yield name, _BY_NAME[value]
     except FileNotFoundError as error:
         raise WorkError(f"split.file: {error.filename} does not exist") from None
     except (csv.Error, UnicodeDecodeError, OSError) as error:
@@ -122,7 +152,7 @@ def _check_expected(rows: Sequence[SplitRow], settings: Settings) -> None:
     counts = Counter(row.split for row in rows)
     expected = settings.expected
     if expected is not None and (counts["train"], counts["test"]) != (expected.train, expected.test):
-        deciding = "split.file" if settings.by == "file" else "split.held_out"
+        deciding = {"file": "split.file", "official": "split.by: official"}.get(settings.by, "split.held_out")
         raise WorkError(
             f"the numbers of train and test classes are {counts['train']} and {counts['test']}, but split.expected is "
             f"{expected.train} and {expected.test}: {deciding} decides; set split.expected to null to accept any numbers"

@@ -111,7 +111,7 @@ class Hosts:
                 raw.seek(position)
                 yield Stream(io.BufferedReader(raw), current, filesystem.info(path).get("size"))
         except FileNotFoundError:
-            raise WorkError(f"{address} is not there: check `corpus` in params.yaml") from None
+            raise WorkError(self._missing(address)) from None
         except (OSError, ValueError, ImportError) as error:
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
                 raise  # this machine's disk, not the mirror
@@ -184,7 +184,7 @@ class Hosts:
         address = self.locate(url)
         if self.local:
             if not Path(address).is_file():
-                raise WorkError(f"{address} is not there: check `corpus` in params.yaml")
+                raise WorkError(self._missing(address))
             return Path(address)
         if target.exists():
             return target
@@ -205,6 +205,9 @@ class Hosts:
         if not self.local:
             PartialFile(self.locate(url), target).discard(self.disk)
             self.disk.delete(target)
+
+    def _missing(self, address: str) -> str:
+        return f"{address} is not there" + ("" if self.mirror is None else ": check `corpus` in params.yaml")
 
     def _receive(self, url: str, partial: PartialFile, cancel: threading.Event) -> None:
         if partial.whole:

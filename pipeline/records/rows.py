@@ -13,7 +13,7 @@ from pipeline.records.schema import Record, column, missing_results, result
 
 Status = Literal["ok", "failed", "spare"]
 Split = Literal["train", "val", "test"]
-SPLITS: tuple[Split, ...] = ("train", "val", "test")  # val: only where `split.file` lists one
+SPLITS: tuple[Split, ...] = ("train", "val", "test")  # val: only where lists give it, see `split.by`
 
 _PATH = "file with this stage's result, relative to the project folder"
 _BYTES = "size of that file in bytes"
@@ -183,6 +183,21 @@ class ClassRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GapRow:
+    """The clips that a source lists one by one (`subset` of Kinetics-400) and that the composite lacks; none of other sources."""
+
+    MANIFEST: ClassVar[str] = "gaps"
+    SORTED_BY: ClassVar[str] = "clip_id"
+
+    clip_id: str = column("name of the missing clip, as in `clips.parquet`")
+    source: str = column("the entry under `sources` in params.yaml that lists the clip")
+    class_name: str = column("class of the clip")
+    split: str | None = column("train, val or test as the list has it")
+    reason: str = column("failure code, as `error` in `clips.parquet`")
+    detail: str | None = column("what exactly was wrong, one line", None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitRow:
     """The split of each class."""
 
@@ -217,5 +232,5 @@ class ShardRow(ClipRow):
 
 ROW_TYPES: tuple[type[Record], ...] = (
     *(DownloadRow, TrimRow, ResampleRow, ResizeRow),
-    *(CompositeRow, ClassRow, SplitRow, ShardRow),
+    *(CompositeRow, ClassRow, GapRow, SplitRow, ShardRow),
 )

@@ -56,6 +56,11 @@ def facts(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, SourceFacts]:
     return {name: SPECS[entry.kind].facts for name, entry in parse(entries).items()}
 
 
+def with_listed_clips(entries: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Names of the sources that list the clips that they want one by one. Raises as `parse`."""
+    return {name for name, entry in parse(entries).items() if SPECS[entry.kind].lists_clips(entry)}
+
+
 def needs_hosts(params: PipelineParams) -> bool:
     """Whether any source is hosted, as opposed to a folder of the user's own."""
     return any(source.hosted for source in facts(params.sources).values())

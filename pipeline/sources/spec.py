@@ -46,6 +46,7 @@ class SourceSpec(Generic[E]):
         facts: what later stages and the dataset card use.
         create: makes the source from its name, entry and context; None if another source of the run includes its clips.
         sites: the hosts of its files and the folders that stand for them in a mirror; none for local files.
+        lists_clips: whether an entry lists the clips that it wants one by one, so that a missing one is a gap.
     """
 
     kind: str
@@ -53,3 +54,4 @@ class SourceSpec(Generic[E]):
     facts: SourceFacts
     create: "Callable[[str, E, Context], Source | None]"
     sites: Callable[[Download], tuple[Site, ...]] = lambda _: ()
+    lists_clips: Callable[[E], bool] = lambda _: False

@@ -1,19 +1,23 @@
-"""stats: print the funnel from annotation to shard, the losses by reason, other files, and the seconds per clip."""
+"""stats: print the funnel from annotation to shard, the losses by reason, other files, listed clips, and seconds per clip."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 
+from pipeline import params, sources
+from pipeline.composite import coverage
+from pipeline.composite.coverage import Coverage
 from pipeline.tools import funnel, ledgers
-from pipeline.tools.funnel import Loss, OtherFiles
+from pipeline.tools.funnel import Loss, OtherFiles, Tables
 
 _LABELS = {"download": "probe"}  # the ledger `download` records the probes of files that have arrived
 _MAX_KINDS = 20  # lines of files that are not videos
 
 
 def main() -> None:
-    """Print four tables, from the manifests and ledgers that exist so far.
+    """Print five tables, from the manifests and ledgers that exist so far.
 
     Raises:
+        ParamError: params.yaml is invalid; its `sources` say which of them list their clips.
         WorkError: download.parquet is missing.
     """
     tables = funnel.read()
@@ -21,6 +25,7 @@ def main() -> None:
         _steps_table(funnel.count_steps(tables)),
         _losses_table(funnel.losses(tables)),
         _others_table(funnel.other_files(tables)),
+        _coverage_table(_read_coverage(tables)),
         _seconds_table(),
     ]
     print("\n\n".join("\n".join(lines) for lines in blocks if lines))
@@ -49,6 +54,27 @@ def _others_table(others: Sequence[OtherFiles]) -> list[str]:
     if rest:
         lines[_MAX_KINDS:] = [f"  {sum(other.files for other in rest):>6,}  of {len(rest)} other kinds"]
     return ["not videos, by source and extension, each with one example:", *lines] if lines else []
+
+
+def _read_coverage(tables: Tables) -> list[Coverage]:
+    """The coverage of the sources that list their clips, once `merge` has decided which clips are missing."""
+    if not tables.merge:
+        return []
+    listed = sources.with_listed_clips(params.load().sources)
+    return [row for source in sorted(listed) for row in coverage.measure(source, tables.merge, tables.download)]
+
+
+def _coverage_table(rows: Sequence[Coverage]) -> list[str]:
+    if not rows:
+        return []
+    width = max(len(row.source) for row in rows)
+    lines = [
+        f"  {row.source:<{width}}  {row.split:<5} {row.listed:>7,} {row.present:>7,} {row.listed - row.present:>7,}"
+        f"  {row.clips_sha256}  {row.files_sha256}"
+        for row in rows
+    ]
+    names = f"{'listed':>7} {'present':>7} {'missing':>7}  {'sha256 of clip ids':<64}  sha256 of clip ids and files"
+    return ["listed clips, by split:", f"  {'':<{width}}  {'':<5} {names}", *lines]
 
 
 def _seconds_table() -> list[str]:

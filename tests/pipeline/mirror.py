@@ -67,6 +67,14 @@ def mirror_kinetics(
     )
 
 
+def write_subset(folder: Path, **lists: Iterable[tuple[str, str]]) -> Path:
+    """Write few-shot lists, `train=`, `val=` and `test=`, of classes and YouTube ids of clips from 0 to 10 seconds."""
+    for split, clips in lists.items():
+        text = "".join(f"{label}/{video}_000000_000010\n" for label, video in clips)
+        write_file(folder / f"{split}.list", text.encode())
+    return folder
+
+
 def clip_member(video: str, start: int = 0) -> str:
     """The name in an archive of a clip of ten seconds."""
     return f"{video}_{start:06d}_{start + 10:06d}.mp4"

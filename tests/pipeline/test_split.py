@@ -8,7 +8,7 @@ from common.errors import WorkError
 from pipeline.params import Split, SplitCounts
 from pipeline.records import manifests
 from pipeline.records.rows import ClassRow, CompositeRow, SplitRow
-from pipeline.split import choose_test_classes, read_lists
+from pipeline.split import choose_test_classes, official_splits, read_lists
 
 
 def class_rows(sizes):
@@ -186,3 +186,56 @@ def test_one_class_cannot_be_split(project):
     write_manifests(named_classes("a"))
     with pytest.raises(WorkError, match="split needs 2 classes or more"):
         project.run("split")
+
+
+# As the publishers have it
+
+
+def clip_rows(*splits):
+    """A clip for each (class_id, official split), and a lost clip of the first class in another split."""
+    lost = CompositeRow(
+        clip_id="lost",
+        source="own",
+        status="failed",
+        error="timeout",
+        labels=("a",),
+        official_split="val",
+        video_id="l",
+    )
+    return [lost] + [
+        CompositeRow(
+            clip_id=str(number),
+            source="own",
+            class_id=class_id,
+            class_name="abc"[class_id],
+            labels=("a",),
+            official_split=split,
+            video_id=str(number),
+            path="x",
+            bytes=1,
+            sha256="x",
+            valid_frames=20,
+        )
+        for number, (class_id, split) in enumerate(splits)
+    ]
+
+
+def test_official_splits_are_those_of_the_clips_that_the_composite_has():
+    clips = clip_rows((0, "train"), (0, "train"), (1, "val"), (2, "test"))
+    assert official_splits(clips, named_classes("a", "b", "c")) == {0: "train", 1: "val", 2: "test"}
+
+
+@pytest.mark.parametrize(
+    ("clips", "error"),
+    [
+        (((0, "train"), (1, "test"), (2, "test"), (2, "train")), "of 'c' is test and train, must be one of train, val"),
+        (
+            ((0, "train"), (1, "test"), (2, None)),
+            "of 'c' is None, must be one of train, val, test: only few-shot lists",
+        ),
+        (((0, "test"), (1, "val"), (2, "test")), "split.by: official: the official split has no train classes"),
+    ],
+)
+def test_official_splits_that_do_not_split_the_classes_are_an_error(clips, error):
+    with pytest.raises(WorkError, match=error):
+        official_splits(clip_rows(*clips), named_classes("a", "b", "c"))

@@ -40,9 +40,11 @@ class ArchiveStatus:
 
     def absence(self, clip: Annotation) -> ClipError | None:
         """Why no archive has the clip; None if one has it, or may have it and was not needed."""
-        split = clip.official_split or ""
+        split = clip.official_split
         if clip.clip_id in self.seen:
             return None
+        if split is None:
+            return ClipError(Failure.NOT_FOUND, "on none of the lists of Kinetics-400")
         if split in self.errors:
             error = self.errors[split]
             return ClipError(error.code, f"in no readable archive: {error.detail}")
@@ -98,7 +100,7 @@ class Acquisition:
         for archive, following in tqdm(
             steps, total=len(urls), desc=f"{self._name} {split}", unit="archive", disable=None
         ):
-            if self._quotas.full:
+            if not self._quotas.need(split):
                 archive.discard()
                 return
             try:

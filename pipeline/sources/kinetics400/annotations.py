@@ -3,8 +3,9 @@
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from common.errors import WorkError
@@ -23,7 +24,7 @@ _COLUMNS = ("youtube_id", "time_start", "time_end")
 _MAX_CLIPS = 1_000_000  # of a list; the longest published one has 247,000
 _MAX_TIME_S = 999_999  # six digits in the name of a clip
 _YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
-_MEMBER = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6})_(\d{6})\.mp4", re.ASCII)
+_CLIP = re.compile(r"([A-Za-z0-9_-]{11})_(\d{6})_(\d{6})", re.ASCII)
 _PART = re.compile(re.escape(ROOT) + r"/(train|val|test)/[\w-][\w.-]*", re.ASCII)
 
 
@@ -37,10 +38,17 @@ class Subset:
 
 @dataclass(frozen=True)
 class AnnotatedClips:
-    """The clips of some splits: `usable` ones with one label, by clip_id, and the rows of all `others`."""
+    """The clips that may be downloaded: `usable` ones with one label, by clip_id, and the rows of all `others`.
+
+    Args:
+        annotated: clips on the list of each split, also those that are left out here.
+        splits: the official split of the clips' rows, by clip_id, where it is not that of their archives.
+    """
 
     usable: Mapping[str, Annotation]
     others: Sequence[DownloadRow]
+    annotated: Mapping[str, int]
+    splits: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def read_clips(hosts: "Hosts", splits: Sequence[str], source: str, subset: Subset) -> AnnotatedClips:
@@ -50,14 +58,15 @@ def read_clips(hosts: "Hosts", splits: Sequence[str], source: str, subset: Subse
         WorkError: see `Hosts.read_text` and `parse_list`.
     """
     clips: dict[str, Annotation] = {}
-    for split in splits:
-        for clip in parse_list(hosts.read_text(f"{ROOT}/annotations/{split}.csv"), split, source):
-            in_subset = clip.video_id in subset.video_ids
-            if subset.exclusive and not in_subset:
-                continue
-            known = clips.setdefault(clip.clip_id, replace(clip, in_minikinetics200=in_subset))
-            if known.labels != clip.labels:
-                clips[clip.clip_id] = replace(known, labels=tuple(sorted({*known.labels, *clip.labels})))
+    annotated: Counter[str] = Counter()
+    for clip in read_lists(hosts, splits, source):
+        annotated[clip.official_split or ""] += 1
+        in_subset = clip.video_id in subset.video_ids
+        if subset.exclusive and not in_subset:
+            continue
+        known = clips.setdefault(clip.clip_id, replace(clip, in_minikinetics200=in_subset))
+        if known.labels != clip.labels:
+            clips[clip.clip_id] = replace(known, labels=tuple(sorted({*known.labels, *clip.labels})))
     others = []
     for clip in clips.values():
         if not clip.labels:
@@ -67,7 +76,13 @@ def read_clips(hosts: "Hosts", splits: Sequence[str], source: str, subset: Subse
             error = ClipError(Failure.CONFLICTING_LABEL, "annotated as " + " and as ".join(clip.labels))
             others.append(failed_row(clip, error))
     usable = {clip_id: clip for clip_id, clip in clips.items() if len(clip.labels) == 1}
-    return AnnotatedClips(usable, others)
+    return AnnotatedClips(usable, others, annotated)
+
+
+def read_lists(hosts: "Hosts", splits: Sequence[str], source: str) -> Iterator[Annotation]:
+    """The rows of the splits' lists, in their order; a clip may be listed several times. Raises as `read_clips`."""
+    for split in splits:
+        yield from parse_list(hosts.read_text(f"{ROOT}/annotations/{split}.csv"), split, source)
 
 
 def parse_list(text: str, split: str, source: str) -> list[Annotation]:
@@ -109,12 +124,17 @@ def _parse_row(row: Mapping[str, str | None], split: str, source: str, where: st
             f"{where}: the clip lasts from {start_s} to {end_s} s: must be a span within 0 to {_MAX_TIME_S} s"
         )
     label = (row.get("label") or "").strip()
+    clip = _make_clip(video_id, start_s, end_s, source)
+    return replace(clip, labels=(label,) if label else (), official_split=split)
+
+
+def _make_clip(video_id: str, start_s: int, end_s: int, source: str) -> Annotation:
+    """A clip without label and split."""
     return Annotation(
         clip_id=f"k400-{video_id}-{start_s:06d}-{end_s:06d}",
         source=source,
         video_id=video_id,
-        labels=(label,) if label else (),
-        official_split=split,
+        labels=(),
         start_s=float(start_s),
         end_s=float(end_s),
     )
@@ -133,9 +153,18 @@ def read_archive_urls(hosts: "Hosts", split: str, source: str) -> list[str]:
     return urls
 
 
+def parse_clip_name(name: str, source: str) -> Annotation | None:
+    """The clip, without label and split, of a name `YOUTUBE_ID_START_END`; None if it is no such name."""
+    match = _CLIP.fullmatch(name)
+    if match is None or int(match[2]) >= int(match[3]):
+        return None
+    return _make_clip(match[1], int(match[2]), int(match[3]), source)
+
+
 def clip_id_of(member: str) -> str | None:
     """The clip_id of an archive member by its name; None if it is not a clip's."""
-    match = _MEMBER.fullmatch(member.removeprefix("./"))
+    stem = member.removeprefix("./").removesuffix(".mp4")
+    match = _CLIP.fullmatch(stem) if member.endswith(".mp4") else None
     return f"k400-{match[1]}-{match[2]}-{match[3]}" if match else None
 
 

@@ -22,8 +22,14 @@ class SplitEstimate:
     kept: int  # bytes of the clips that are kept of them
 
 
-def estimate_archives(hosts: Hosts, settings: Download, quotas: ClassQuotas, source: str) -> list[SplitEstimate]:
-    """Simulate the download on `quotas`: clips are spread over the archives at random, and all of them are healthy."""
+def estimate_archives(
+    hosts: Hosts, settings: Download, quotas: ClassQuotas, annotated: Mapping[str, int], source: str
+) -> list[SplitEstimate]:
+    """Simulate the download on `quotas`: clips are spread over the archives at random, and all of them are healthy.
+
+    Args:
+        annotated: clips in all archives of each split.
+    """
     estimates = []
     for split in settings.kinetics_splits:
         urls = read_archive_urls(hosts, split, source)
@@ -31,7 +37,7 @@ def estimate_archives(hosts: Hosts, settings: Download, quotas: ClassQuotas, sou
         random.Random(f"estimate-{settings.seed}").shuffle(clip_ids)
         needed = downloaded = kept = 0
         for number, url in enumerate(urls):
-            if quotas.full:
+            if not quotas.need(split):
                 break
             content = clip_ids[number :: len(urls)]
             selected = quotas.select(content)
@@ -39,7 +45,7 @@ def estimate_archives(hosts: Hosts, settings: Download, quotas: ClassQuotas, sou
                 quotas.record(clip_id, healthy=True)
             size = hosts.size(url) or 0
             needed, downloaded = needed + 1, downloaded + size
-            kept += round(size * len(selected) / max(1, len(content)))
+            kept += round(size * len(selected) * len(urls) / max(1, annotated[split]))
         estimates.append(SplitEstimate(split, needed, len(urls), downloaded, kept))
     return estimates
 

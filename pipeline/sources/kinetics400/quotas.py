@@ -26,17 +26,18 @@ class ClassQuotas:
     """
 
     def __init__(self, clips: Mapping[str, Annotation], quota: Mapping[str, int], reserve: int) -> None:
-        self.clips, self.quota, self._reserve = clips, quota, reserve
+        self.clips, self.quota, self.reserve = clips, quota, reserve
         self._tried: set[str] = set()
         self._healthy: Counter[str] = Counter()
         # A class that MiniKinetics-200 can fill alone is filled from MiniKinetics-200.
         in_mini = Counter(clip.labels[0] for clip in clips.values() if clip.in_minikinetics200)
         self._mini_only = {label for label in quota if in_mini[label] >= 2 * (quota[label] + reserve)}
+        self._untried = Counter((clip.labels[0], clip.official_split) for clip in clips.values())
 
-    @property
-    def full(self) -> bool:
-        """Whether every class has its quota and reserve."""
-        return all(self._needed(label) <= 0 for label in self.quota)
+    def need(self, split: str) -> bool:
+        """Whether archives of a split may have a clip that is needed: one not tried, of a class that lacks clips."""
+        untried = self._untried  # a clip on no list may be in the archives of any split
+        return any(self._needed(label) > 0 and (untried[label, split] or untried[label, None]) for label in self.quota)
 
     def new_selection(self) -> Callable[[str], bool]:
         """A function that decides for each clip of one archive, by clip_id and in order, whether to keep it."""
@@ -65,8 +66,10 @@ class ClassQuotas:
 
     def record(self, clip_id: str, *, healthy: bool) -> None:
         """Count a clip that was fetched, or that failed; it is not selected again."""
+        clip = self.clips[clip_id]
+        self._untried[clip.labels[0], clip.official_split] -= clip_id not in self._tried
         self._tried.add(clip_id)
-        self._healthy[self.clips[clip_id].labels[0]] += healthy
+        self._healthy[clip.labels[0]] += healthy
 
     def candidates(self) -> list[Annotation]:
         """Clips that were not tried yet, as many as each class needs: MiniKinetics-200's first, the rest in fixed random order."""
@@ -86,4 +89,4 @@ class ClassQuotas:
         return {label: n for label, n in sorted(lacking.items(), key=lambda item: (-item[1], item[0])) if n > 0}
 
     def _needed(self, label: str) -> int:
-        return self.quota[label] + self._reserve - self._healthy[label]
+        return self.quota[label] + self.reserve - self._healthy[label]

@@ -1,26 +1,28 @@
 """Kinetics-400 as a source: its dry run and its download."""
 
+from dataclasses import replace
+
 from common.paths import RAW
 from pipeline.records.rows import DownloadRow
 from pipeline.sources.context import Context
 from pipeline.sources.kinetics400.acquisition import Acquisition
-from pipeline.sources.kinetics400.annotations import AnnotatedClips, Subset, read_clips
+from pipeline.sources.kinetics400.annotations import AnnotatedClips
 from pipeline.sources.kinetics400.estimate import SplitEstimate, describe, estimate_archives
-from pipeline.sources.kinetics400.quotas import ClassQuotas, even_quotas
+from pipeline.sources.kinetics400.quotas import ClassQuotas
+from pipeline.sources.kinetics400.selection import Selection
 
 
 class Kinetics400:
-    """The source. Clips of `subset` are taken before others."""
+    """The source, of which the clips of `selection` are wanted."""
 
-    def __init__(self, name: str, context: Context, subset: Subset) -> None:
-        self.name, self._context, self._subset = name, context, subset
+    def __init__(self, name: str, context: Context, selection: Selection) -> None:
+        self.name, self._context, self._selection = name, context, selection
 
     def plan(self) -> list[str]:
         """See `estimate`."""
         clips = self._read_clips()
-        quotas = self._new_quotas(clips)
-        estimates = self._estimate(quotas)
-        return describe(clips, quotas.quota, self._context.settings.reserve_per_class, estimates)
+        quotas = self._selection.quotas(clips)
+        return describe(clips, quotas.quota, quotas.reserve, self._estimate(clips))
 
     def download(self) -> list[DownloadRow]:
         """One row per annotated clip: ok, failed, or spare.
@@ -30,25 +32,23 @@ class Kinetics400:
         """
         clips = self._read_clips()
         if self._context.settings.disk_gb is not None:
-            kept = sum(estimate.kept for estimate in self._estimate(self._new_quotas(clips)))
+            kept = sum(estimate.kept for estimate in self._estimate(clips))
             self._context.hosts.disk.require(kept, self.name)
-        quotas = self._new_quotas(clips)
+        quotas = self._selection.quotas(clips)
         acquisition = Acquisition(self.name, self._context, quotas, RAW / self.name)
         acquisition.run()
         self._print_shortage(quotas)
-        return [*clips.others, *(acquisition.row(clip) for clip in clips.usable.values())]
+        rows = [*clips.others, *(acquisition.row(clip) for clip in clips.usable.values())]
+        return [replace(row, official_split=clips.splits.get(row.clip_id, row.official_split)) for row in rows]
 
     def _read_clips(self) -> AnnotatedClips:
         context = self._context
-        return read_clips(context.hosts, context.settings.kinetics_splits, self.name, self._subset)
+        return self._selection.read(context.hosts, context.settings.kinetics_splits, self.name)
 
-    def _new_quotas(self, clips: AnnotatedClips) -> ClassQuotas:
-        settings, labels = self._context.settings, (clip.labels[0] for clip in clips.usable.values())
-        quota = even_quotas(labels, settings.kinetics_clips, settings.seed)
-        return ClassQuotas(clips.usable, quota, settings.reserve_per_class)
-
-    def _estimate(self, quotas: ClassQuotas) -> list[SplitEstimate]:
-        return estimate_archives(self._context.hosts, self._context.settings, quotas, self.name)
+    def _estimate(self, clips: AnnotatedClips) -> list[SplitEstimate]:
+        context = self._context
+        quotas = self._selection.quotas(clips)
+        return estimate_archives(context.hosts, context.settings, quotas, clips.annotated, self.name)
 
     def _print_shortage(self, quotas: ClassQuotas) -> None:
         short = quotas.shortage()

@@ -46,6 +46,7 @@ CONTRACT = {
     "resize": "path bytes sha256 valid_frames",
     "clips": "class_id class_name labels tinyvirat_labels official_split",
     "classes": "class_id class_name source member_labels clips",
+    "gaps": "clip_id source class_name split reason detail",
     "splits": "class_id class_name split clips",
     "shards": "class_id class_name split official_split tinyvirat_labels valid_frames shard offset length",
 }

@@ -112,9 +112,9 @@ def test_clips_are_selected_in_order_until_quota_and_reserve_are_met():
     assert quotas.shortage() == {"run": 1}
     assert quotas.select("abcdef") == ["c", "d"]
     quotas.record("c", healthy=True)
-    assert (quotas.shortage(), quotas.full) == ({}, False)
+    assert (quotas.shortage(), quotas.need("train")) == ({}, True)
     quotas.record("d", healthy=True)
-    assert quotas.full
+    assert not quotas.need("train")
     assert quotas.select("abcdef") == []
 
 
@@ -123,7 +123,7 @@ def test_replaced_clip_counts_once_it_is_healthy():
     quotas.record("a", healthy=False)
     assert quotas.shortage() == {"run": 1}
     quotas.record("a", healthy=True)
-    assert quotas.full
+    assert not quotas.need("train")
 
 
 def test_class_that_the_subset_can_fill_twice_is_filled_from_the_subset_alone():
@@ -140,3 +140,19 @@ def test_candidates_are_untried_clips_of_classes_that_lack_some_with_the_subset_
     quotas.record("b", healthy=False)
     quotas.record("d", healthy=True)
     assert [clip.clip_id for clip in quotas.candidates()] == ["c", "a"]
+
+
+def test_archives_of_a_split_are_needed_while_they_may_have_an_untried_clip_of_a_class_that_lacks_clips():
+    clips = [
+        Annotation(name, "k", name, (label,), split)
+        for name, label, split in (("a", "run", "train"), ("b", "run", "val"), ("c", "sit", "train"))
+    ]
+    quotas = ClassQuotas({clip.clip_id: clip for clip in clips}, {"run": 2, "sit": 1}, reserve=0)
+    assert (quotas.need("train"), quotas.need("val"), quotas.need("test")) == (True, True, False)
+    quotas.record("c", healthy=True)
+    quotas.record("a", healthy=False)
+    quotas.record("a", healthy=False)
+    assert (quotas.need("train"), quotas.need("val")) == (False, True)
+    quotas.record("b", healthy=True)
+    assert not quotas.need("val")
+    assert quotas.shortage() == {"run": 1}

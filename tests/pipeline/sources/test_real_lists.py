@@ -13,10 +13,12 @@ from collections import Counter
 
 import pytest
 
+from pipeline.composite import labels
 from pipeline.fetch.hosts import Hosts
 from pipeline.sources import minikinetics200
 from pipeline.sources.kinetics400 import SPEC, Subset
-from pipeline.sources.kinetics400.annotations import parse_list, read_clips
+from pipeline.sources.kinetics400.annotations import parse_list, read_clips, read_lists
+from pipeline.sources.kinetics400.subsets import KINETICS100, join, read_subset
 from pipeline.sources.tinyvirat import read_tubes
 from tests.conftest import REPO, SHARED_DATA
 from tests.pipeline.mirror import HEADER, write_file
@@ -81,6 +83,42 @@ def test_minikinetics_clips_equal_the_published_join_with_kinetics(tmp_path):
     assert sorted(ours) == sorted(published)
     for split, each in (("train", 400), ("val", 25)):
         assert Counter(Counter(row[0] for row in ours if row[4] == split).values()) == {each: 200}
+
+
+def test_kinetics100_has_a_hundred_clips_of_ten_seconds_of_each_of_its_classes():
+    clips = read_subset(Hosts(), str(LISTS / "few-shot-kinetics-100"), KINETICS100, "k").values()
+    lines = [
+        (split, line)
+        for split in ("train", "val", "test")
+        for line in (LISTS / f"few-shot-kinetics-100/{split}.list").read_text().splitlines()
+    ]
+    assert len(clips) == len({clip.video_id for clip in clips}) == len(lines) == 10_000
+    for clip, (split, line) in zip(clips, lines, strict=True):
+        assert line == f"{clip.labels[0]}/{clip.video_id}_{clip.start_s:06.0f}_{clip.end_s:06.0f}"
+        assert clip.official_split == split
+        assert clip.end_s - clip.start_s == 10
+    assert set(Counter(clip.labels[0] for clip in clips).values()) == {100}
+    classes = {(clip.official_split, clip.labels[0]) for clip in clips}
+    assert Counter(split for split, _ in classes) == {"train": 64, "val": 12, "test": 24}
+    aliases = labels.read_aliases()
+    keys = {labels.key(name) for name in (LISTS / "kinetics-400/label_map.txt").read_text().splitlines()}
+    assert all(labels.key(aliases.get(labels.key(name), name)) in keys for _, name in classes)
+
+
+def test_kinetics100_agrees_with_the_labels_of_kinetics(tmp_path):
+    """The train list is that of MiniKinetics-200, which has 4,404 of the clips; the whole list has those of the others."""
+    train, val = read_list("mini-kinetics-200/train_k200.csv.gz"), read_list("kinetics-400/kinetics-400_val.csv")
+    mirror_lists(tmp_path, train, val)
+    for split in KINETICS100:
+        write_file(
+            tmp_path / f"kinetics-100/{split}.list", (LISTS / f"few-shot-kinetics-100/{split}.list").read_bytes()
+        )
+    hosts = Hosts(SPEC.sites(None), str(tmp_path))
+    listed = read_subset(hosts, None, KINETICS100, "k")
+    clips = join(listed, read_lists(hosts, ("train", "val"), "k"), "k")
+    assert not clips.others
+    assert Counter(clip.official_split for clip in clips.usable.values()) == {"train": 4_404, "val": 605, None: 4_991}
+    assert all(clip.labels == listed[clip_id].labels for clip_id, clip in clips.usable.items())
 
 
 def test_dry_run_of_the_full_lists_takes_less_than_a_gigabyte(project):
