@@ -21,7 +21,7 @@ from training.engine.metrics import write_metrics
 from training.engine.runs import stage3_run
 from training.engine.setup import build_autoencoder, load_autoencoders, load_windows
 from training.engine.statistics import mean_ci95
-from training.fewshot.classes import split_classes
+from training.fewshot.classes import split_classes, training_rows
 from training.fewshot.confusions import as_table, confused_pairs
 from training.fewshot.episodes import Episodes, EpisodeSampler
 from training.fewshot.features import extract
@@ -70,7 +70,7 @@ def main() -> None:
     rows = clips.select(split="test")
     count_instances(class_ids(rows), stage.way, stage.instances)  # fails before any work
     autoencoders = load_autoencoders(settings, clips.size)
-    training = split_classes(clips.select(split="train"), stage)[0]
+    training = split_classes(training_rows(clips, stage), stage)[0]
     trained = load_methods(settings, autoencoders, clips.size, len(training.classes))
     config = autoencoders["pretrained"].config
     data = load_windows(clips, rows, config, settings.pretrain, "pretrain", settings.loader)

@@ -12,7 +12,7 @@ from training.clips import Clips
 from training.engine.metrics import write_metrics
 from training.engine.runs import stage3_run
 from training.engine.setup import build_autoencoder, load_autoencoders, load_windows
-from training.fewshot.classes import split_classes
+from training.fewshot.classes import split_classes, training_rows
 from training.fewshot.methods import METHODS
 from training.fewshot.trainer import FrozenFeatures, Trainer
 from training.models import MAE
@@ -26,7 +26,7 @@ def main() -> None:
     settings = params.load()
     stage = settings.stage3
     clips = Clips(shards=settings.loader.shards)
-    rows = clips.select(split="train")
+    rows = training_rows(clips, stage)
     split_classes(rows, stage)  # fails before any work
     autoencoders = load_autoencoders(settings, clips.size)
     data = load_windows(clips, rows, autoencoders["pretrained"].config, settings.pretrain, "pretrain", settings.loader)

@@ -1,6 +1,7 @@
 """Stage 3's tasks and classes."""
 
 import math
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from common.errors import ParamError
 from tests.training.fewshot.small import settings
 from training.engine.loop import Draw
-from training.fewshot.classes import labelled, split_classes
+from training.fewshot.classes import labelled, split_classes, training_rows
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.features import FeatureShape
 from training.fewshot.heads import build_head
@@ -20,7 +21,7 @@ from training.fewshot.tasks import class_task, episode_task, validate
 
 CLASSES = torch.arange(5).repeat_interleave(6)
 STAGE = settings()
-ROWS = [SimpleNamespace(class_id=10 * int(number)) for number in CLASSES]
+ROWS = [SimpleNamespace(class_id=10 * int(number), split="train") for number in CLASSES]
 
 
 def drawn(task, seed):
@@ -74,6 +75,23 @@ def test_validation_classes_are_left_out_of_training():
         assert torch.equal(part.classes[part.numbers], ids)
         clips = part.sampler.draw(30, torch.Generator().manual_seed(0)).clips.unique()
         assert {ROWS[clip].class_id for clip in clips} == set(part.classes.tolist())
+
+
+def test_classes_of_the_split_val_are_measured_and_all_others_are_trained_on():
+    rows = [
+        SimpleNamespace(class_id=row.class_id, split="val" if row.class_id in (10, 40) else "train") for row in ROWS
+    ]
+    for count, expected in ((1, 1), (2, 2), (9, 2)):
+        training, measured = split_classes(rows, settings(validation_classes=count, way=2 if count > 1 else 1))
+        assert training.classes.tolist() == [0, 20, 30]
+        assert set(measured.classes.tolist()) <= {10, 40}
+        assert len(measured.classes) == expected
+    clips = SimpleNamespace(select=lambda split: tuple(row for row in rows if row.split == split))
+    assert Counter(row.split for row in training_rows(clips, settings(validation_classes=9))) == {
+        "train": 18,
+        "val": 12,
+    }
+    assert Counter(row.split for row in training_rows(clips, settings(validation_classes=0))) == {"train": 18}
 
 
 def test_without_validation_classes_all_are_trained_on():

@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 
 from common.errors import ParamError
-from training.clips import Clip
+from training.clips import Clip, Clips
 from training.fewshot.episodes import EpisodeSampler
 from training.params import Stage3
 
@@ -21,9 +21,16 @@ class TrainingClasses(NamedTuple):
     sampler: EpisodeSampler  # draws positions in the data
 
 
+def training_rows(clips: Clips, settings: Stage3) -> tuple[Clip, ...]:
+    """The clips of the training classes, and of the split `val`, where lists give one, if validation classes are measured."""
+    validation = clips.select(split="val") if settings.validation_classes else ()
+    return (*clips.select(split="train"), *validation)
+
+
 def split_classes(rows: Sequence[Clip], settings: Stage3) -> tuple[TrainingClasses, TrainingClasses | None]:
     """The classes to train on, and those to measure, which are drawn at random by the seed; None if there are none.
 
+    They are drawn from the split `val` if `rows` have clips of it, and then all classes of the split `train` are trained on.
     Of the clips to train on, `label_share` have labels, see `labelled`; the others are left out.
 
     Raises:
@@ -32,8 +39,11 @@ def split_classes(rows: Sequence[Clip], settings: Stage3) -> tuple[TrainingClass
     ids = torch.tensor([clip.class_id for clip in rows])
     classes = ids.unique()
     order = torch.randperm(len(classes), generator=Generator().manual_seed(settings.seed))
-    measured = classes[order[: settings.validation_classes]]
-    training = classes[order[settings.validation_classes :]]
+    shuffled = classes[order]
+    listed = torch.isin(shuffled, torch.tensor([clip.class_id for clip in rows if clip.split == "val"]))
+    pool = shuffled[listed] if listed.any() else shuffled
+    measured = pool[: settings.validation_classes]
+    training = shuffled[~listed] if listed.any() else shuffled[settings.validation_classes :]
     clips = labelled(
         ids, training, settings.label_share, way=settings.way, shots=settings.instances, seed=settings.seed
     )

@@ -26,7 +26,7 @@ from training.engine.metrics import write_metrics
 from training.engine.runs import ablation_run, ablation_settings
 from training.engine.setup import load_autoencoder, load_windows
 from training.evaluate import FewShot, class_ids, count_instances, embed_test, summarise
-from training.fewshot.classes import split_classes
+from training.fewshot.classes import split_classes, training_rows
 from training.fewshot.episodes import Episodes, EpisodeSampler
 from training.fewshot.methods import METHODS
 from training.fewshot.predict import accuracies, predict
@@ -83,7 +83,7 @@ class _Bench:
     def __init__(self, settings: TrainingParams) -> None:
         self._settings = settings
         self._clips = Clips(shards=settings.loader.shards)
-        self._train, self._test = (self._clips.select(split=split) for split in ("train", "test"))
+        self._train, self._test = training_rows(self._clips, settings.stage3), self._clips.select(split="test")
         classes, stage = class_ids(self._test), settings.stage3
         self.classes = len(classes.unique())
         self.instances = count_instances(classes, stage.way, stage.instances)  # fails before any work
