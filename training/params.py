@@ -17,7 +17,6 @@ HeadName = Literal[
     "maml",
     "anil",
     "prototypes",
-    "text_prototypes",
     "otam",
     "trx",
     "linear",
@@ -301,29 +300,6 @@ class GradientSteps:
 
 
 @dataclass(frozen=True)
-class Text:
-    """Vectors of class names.
-
-    Args:
-        encoder: path or hub name of a sentence encoder; None: hashed n-grams.
-        ngrams: least and most characters of an n-gram within a word.
-        words: most words in a row that count as one n-gram.
-        buckets: that n-grams are hashed to.
-        weight: initial weight of a name beside clips, in clips.
-    """
-
-    encoder: str | None
-    ngrams: tuple[Positive, ...]
-    words: Count
-    buckets: Annotated[int, Range(1, 1 << 20)]
-    weight: Annotated[float, Range(1e-6, 1e6)]
-
-    def __post_init__(self) -> None:
-        if len(self.ngrams) != 2 or self.ngrams[0] > self.ngrams[1]:
-            raise ValueError(f"ngrams is {list(self.ngrams)}: must be two whole numbers, the smaller one first")
-
-
-@dataclass(frozen=True)
 class EndToEnd:
     """Training of encoder, embedding and head together; a step takes `batch` episodes.
 
@@ -402,7 +378,6 @@ class Stage3:
     transformer: InContextTransformer
     maml: GradientSteps
     anil: GradientSteps
-    text: Text
     otam: TemporalAlignment
     trx: TemporalRelations
     embedding_optimiser: Optimiser

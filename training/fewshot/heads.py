@@ -16,8 +16,6 @@ from training.fewshot.nearest import NearestMeanHead
 from training.fewshot.otam import OTAMHead
 from training.fewshot.protonet import PrototypeHead
 from training.fewshot.recurrent import RecurrentHead
-from training.fewshot.text import vector_length
-from training.fewshot.text_prototypes import TextPrototypeHead
 from training.fewshot.transformer import TransformerHead
 from training.fewshot.trx import TRXHead
 from training.params import HeadName, Stage3
@@ -37,13 +35,11 @@ class HeadKind:
         build: a freshly initialised head of these params; random weights are drawn by torch's global generator.
         inputs: what it works on.
         trained: it learns from episodes of the training classes, in a run of its own.
-        named: it makes use of class names.
     """
 
     build: Callable[[Stage3], Head]
     inputs: Inputs = "embedding"
     trained: bool = False
-    named: bool = False
 
 
 def _mann(settings: Stage3) -> Head:
@@ -85,12 +81,6 @@ def _anil(settings: Stage3) -> Head:
     return ANILHead(settings.embedding, settings.way, scale=settings.embedding_scale, **asdict(settings.anil))
 
 
-def _text_prototypes(settings: Stage3) -> Head:
-    return TextPrototypeHead(
-        vector_length(settings.text), settings.embedding, weight=settings.text.weight, scale=settings.class_scale / 2
-    )
-
-
 def _trx(settings: Stage3) -> Head:
     chosen, scale = settings.trx, settings.embedding_scale
     return TRXHead(settings.embedding, width=chosen.width, cardinalities=chosen.cardinalities, scale=scale)
@@ -103,7 +93,6 @@ HEADS: dict[HeadName, HeadKind] = {
     "maml": HeadKind(_maml, trained=True),
     "anil": HeadKind(_anil, trained=True),
     "prototypes": HeadKind(lambda _: PrototypeHead()),
-    "text_prototypes": HeadKind(_text_prototypes, trained=True, named=True),
     "otam": HeadKind(lambda settings: OTAMHead(settings.otam.gamma), inputs="frames"),
     "trx": HeadKind(_trx, inputs="frames", trained=True),
     "linear": HeadKind(lambda _: LinearHead(_RIDGE_PENALTY), inputs="features"),

@@ -11,7 +11,6 @@ from training.params import (
     Stage3,
     TemporalAlignment,
     TemporalRelations,
-    Text,
 )
 
 
@@ -31,7 +30,6 @@ def settings(**changes: object) -> Stage3:
         "memory": Memory(6, 5, 7, 2, 0.9, "shared", "sharpened", 10.0),
         **{"lstm": StackedLSTM(7, 2), "transformer": InContextTransformer(8, 1, 2)},
         **{name: GradientSteps(5, 2, 0.5, "fixed", "second") for name in ("maml", "anil")},
-        "text": Text(encoder=None, ngrams=(3, 4), words=2, buckets=32, weight=1.0),
         **{"otam": TemporalAlignment(0.1), "trx": TemporalRelations(5, (2,))},
         **{"embedding_optimiser": optimiser, "optimiser": optimiser, "seed": 0},
         "end_to_end": EndToEnd(instances=2, micro_batch=None, class_weight=1.0, finetuned=optimiser, scratch=optimiser),

@@ -12,7 +12,7 @@ from training.fewshot.protonet import PrototypeHead, class_means
 from training.fewshot.recurrent import RecurrentHead
 
 BATCH, ROUNDS, WAY, E = 2, 4, 3, 6
-NAMES = ("mann", "lstm", "transformer", "prototypes", "linear", "nearest_mean")
+NAMES = ("mann", "lstm", "transformer", "maml", "anil", "prototypes", "linear", "nearest_mean")
 HEADS = pytest.mark.parametrize("name", NAMES)
 RECURRENT = pytest.mark.parametrize("name", ["mann", "lstm"])
 
@@ -83,7 +83,7 @@ def test_episodes_of_a_batch_do_not_affect_each_other(name):
     torch.testing.assert_close(model.rounds(embedded, labels)[1:], model.rounds(embedded[1:], labels[1:]))
 
 
-@pytest.mark.parametrize("name", ["transformer", "prototypes", "linear", "nearest_mean"])
+@pytest.mark.parametrize("name", ["transformer", "maml", "anil", "prototypes", "linear", "nearest_mean"])
 def test_the_order_of_the_support_does_not_matter(name):
     model = head(name)
     embedded, labels = episodes()

@@ -6,10 +6,12 @@ import pytest
 import torch
 
 from tests.training.fewshot.small import settings
+from training.fewshot.anil import ANILHead
 from training.fewshot.episodes import Episodes
 from training.fewshot.features import FeatureShape
 from training.fewshot.heads import HEADS, build_head
 from training.fewshot.lstm import LSTMMemory
+from training.fewshot.maml import MAMLHead
 from training.fewshot.mann import MANN
 from training.fewshot.methods import METHODS, build_classifier, build_learner, embedding_run
 from training.fewshot.predict import accuracies, embed_clips, embed_views, predict
@@ -65,6 +67,11 @@ def test_heads_are_as_the_settings_say():
     assert mann.scale == lstm.scale == 4.0
     assert isinstance(transformer, TransformerHead)
     assert (transformer.embed.out_features, len(transformer.blocks.layers)) == (8, 1)
+    maml, anil = (build_head(name, settings()) for name in ("maml", "anil"))
+    assert isinstance(maml, MAMLHead)
+    assert (maml.network[0].out_features, maml.steps, maml.rates.item(), maml.order) == (5, 2, 0.5, "second")
+    assert isinstance(anil, ANILHead)
+    assert (anil.network.in_features, anil.network.out_features) == (5, 3)
 
 
 def test_the_seed_decides_a_learner_s_weights():
