@@ -108,14 +108,14 @@ class MANN(Recurrence):
         before = MANNState(*state)
         hidden, cell, keys = self._control(inputs, before.read, before.hidden, before.cell)
         read_weights = self._read_weights(keys, before.memory)
-        read = (read_weights @ before.memory).flatten(1)
+        read = (read_weights @ before.memory).flatten(1)  # read
 
         ranked = F.one_hot(before.usage.topk(self.heads, largest=False).indices, self.rows).to(keys.dtype)  # (B, J, R)
-        least_used = ranked.sum(1, keepdim=True) if self.write == "shared" else ranked
+        least_used = ranked.sum(1, keepdim=True) if self.write == "shared" else ranked  # least used
         gate = torch.sigmoid(self.gates(hidden)).unsqueeze(2)
         write_weights = gate * before.read_weights + (1 - gate) * least_used  # write
-        kept = before.memory * (1 - ranked[:, 0]).unsqueeze(2)
-        memory = torch.baddbmm(kept, write_weights.transpose(1, 2), keys)  # memory
+        kept = before.memory * (1 - ranked[:, 0]).unsqueeze(2)  # memory: its least-used row set to zero
+        memory = torch.baddbmm(kept, write_weights.transpose(1, 2), keys)  # memory: the keys of all heads added
         usage = self.decay * before.usage + (read_weights + write_weights).sum(1)  # usage
         logits = self.output(torch.cat([hidden, read], 1))
         return logits, MANNState(hidden, cell, memory, read_weights, usage, read)
@@ -141,8 +141,8 @@ class MANN(Recurrence):
         """Similarity and read: keys (B, K, width) and memory (B, R, width) -> (B, K, R); K counts heads fastest."""
         # The product is divided by the norms, because it is smaller than the memory.
         norms = memory.norm(dim=2).clamp(min=_LEAST_NORM).unsqueeze(1)
-        similarity = F.normalize(keys, dim=2) @ memory.transpose(1, 2) / norms
+        similarity = F.normalize(keys, dim=2) @ memory.transpose(1, 2) / norms  # similarity
         if self.strength is not None:
             similarity = self.strength.repeat(keys.shape[1] // self.heads, 1) * similarity
-        weights: Tensor = similarity.softmax(2)
+        weights: Tensor = similarity.softmax(2)  # read
         return weights
