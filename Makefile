@@ -6,7 +6,7 @@ DVC := $(BIN)/dvc repro
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu bench-omniglot ablation ablation-stage2 format lint typecheck docs lock clean
+.PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu ablation ablation-stage2 format lint typecheck docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -52,7 +52,7 @@ test: setup  ## all tests but the slow ones
 test-slow: setup  ## the slow tests: mutated files, kills and signals, full disks, real videos
 	$(BIN)/python -m pytest -m slow
 
-bench: bench-video bench-composite bench-loader bench-models bench-train  ## those below but for bench-gpu and bench-omniglot
+bench: bench-video bench-composite bench-loader bench-models bench-train  ## those below but for bench-gpu
 
 bench-video: setup  ## videos to filmstrips, against ffmpeg, OpenCV and, where installed, decord and torchcodec
 	$(BIN)/python -m benchmarks.video
@@ -71,9 +71,6 @@ bench-train: setup  ## the training loop against transformers' VideoMAE and bare
 
 bench-gpu: setup  ## a GPU checked against the CPU, and measured, within ten minutes
 	$(BIN)/python -m benchmarks.gpu
-
-bench-omniglot: setup  ## accuracy by instance on Omniglot (SHARED_DATA), beside Santoro et al.'s; resumable
-	$(BIN)/python -m benchmarks.omniglot
 
 ablation: setup  ## masked pre-training and meta-learning, alone and together, by share of labels; resumable
 	@$(corpus)

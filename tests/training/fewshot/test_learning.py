@@ -3,22 +3,11 @@
 import pytest
 import torch
 
-from tests.training.fewshot.synthetic import (
-    EMBEDDING,
-    WAY,
-    accuracy,
-    draw,
-    fit,
-    fit_sequences,
-    in_one_sequence,
-    one_hot,
-    sequence_accuracy,
-)
+from tests.training.fewshot.synthetic import EMBEDDING, WAY, accuracy, fit
 from training.fewshot.lstm import LSTMMemory
 from training.fewshot.mann import MANN
 from training.fewshot.protonet import PrototypeHead
 from training.fewshot.recurrent import RecurrentHead
-from training.fewshot.sequential import exclusion_accuracy
 from training.fewshot.transformer import TransformerHead
 
 CHANCE = pytest.approx(1 / WAY, abs=0.03)  # 5,000 predictions: five deviations
@@ -66,24 +55,3 @@ def test_the_transformer_binds_labels_to_clips():
     assert by_instance[0] == CHANCE
     assert by_instance[1] > 0.95
     assert all(share == CHANCE for share in accuracy(head, shuffled=True))
-
-
-@pytest.mark.slow
-def test_the_memory_network_binds_a_label_that_arrives_one_step_late():
-    torch.manual_seed(0)
-    head = mann(write="per_head")
-    fit_sequences(head, steps=800, batch=16, rounds=3)
-    by_instance = sequence_accuracy(head, 3)
-    assert by_instance[1] > 0.55
-    assert 1 / WAY + 0.1 < by_instance[0] < float(exclusion_accuracy(WAY)) + 0.03  # 5,000 predictions: four deviations
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("build", [mann, PrototypeHead])
-def test_labels_unrelated_to_the_clips_of_a_sequence_give_chance(build):
-    torch.manual_seed(0)
-    generator = torch.Generator().manual_seed(97)
-    embedded, labels = in_one_sequence(*draw(1000, generator, 3), generator)
-    labels = torch.randint(WAY, labels.shape, generator=generator)
-    predicted = build().sequence(embedded, one_hot(labels)).argmax(2)
-    assert float((predicted == labels).float().mean()) == CHANCE
