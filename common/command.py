@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import errno
+import gc
 import importlib.util
 import os
 import signal
@@ -26,9 +27,12 @@ def run(main: Callable[[], None]) -> int:
     """
     try:
         with signals.raised():
-            return _run(main)
+            code = _run(main)
     except KeyboardInterrupt as error:  # a signal while another error was handled
-        return _interrupted(error)
+        code = _interrupted(error)
+    if signals.received() is not None:
+        gc.collect()  # a pool that was interrupted is finalised now, while the modules that its callbacks need still exist
+    return code
 
 
 def _run(main: Callable[[], None]) -> int:
