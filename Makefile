@@ -1,31 +1,53 @@
 # `make dataset` and `make test` are the two everyday commands; `make help` lists all targets.
 .DEFAULT_GOAL := help
-PYTHON ?= python3
+PYTHON ?= python3 python3.13 python3.12 python3.11  # the first that is 3.11 or newer makes .venv
 BIN := .venv/bin
 DVC := $(BIN)/dvc repro
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help setup dataset train-stage1 train-stage2 train-stage3 evaluate report all
+.PHONY: help setup setup-data dataset train-stage1 train-stage2 train-stage3 evaluate report all
 .PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu ablation ablation-stage2 format lint typecheck docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
-setup: .venv/.synced  ## .venv with exactly the pinned packages, and this project in editable mode
+setup: .venv/.all  ## .venv with exactly the pinned packages, and this project in editable mode
+
+setup-data: .venv/.data  ## .venv with the packages of the data stages alone; adds to what is there
 
 # `uv pip sync` also removes packages that are not pinned, so that none can hide a missing requirement.
-# The project itself is built by the pinned setuptools, without any download.
-.venv/.synced: requirements.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
+.venv/.all: requirements.txt pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python requirements.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@$(editable)
+	@touch .venv/.data $@
+
+.venv/.data: requirements-data.txt pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements-data.txt
+	@$(editable)
 	@touch $@
+
+# What the hosts' corpus can need beyond that: yt-dlp, and an ffmpeg for clips that have to be cut.
+.venv/.youtube: .venv/.data
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.txt --no-build-isolation --editable '.[youtube]'
+	@touch $@
+
+# The project itself is built by the pinned setuptools, without any download.
+editable = $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+
+$(BIN)/uv:
+	@for python in $(PYTHON) ""; do \
+		test -z "$$python" || ! $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || break; \
+	done; \
+	if test -z "$$python"; then \
+		echo 'error: Python 3.11 or newer is needed: name one, as in `make PYTHON=/opt/python3.12/bin/python3 setup`' >&2; exit 1; \
+	fi; \
+	test -x $(BIN)/python || $$python -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements-data.txt)"
 
 # CORPUS=full, or the folder or URL of a mirror, is written to params.yaml, with ${NAME} as it is; without it params.yaml stays as it is.
 corpus = $(if $(CORPUS),$(BIN)/python -m pipeline corpus '$(value CORPUS)')
 
-dataset: setup  ## the data stages: 518 classes in WebDataset shards (CORPUS=full for the real datasets)
+dataset: $(if $(filter-out sample,$(CORPUS)),.venv/.youtube,.venv/.data)  ## the data stages: 518 classes in WebDataset shards (CORPUS=full for the real datasets)
 	@$(corpus)
 	$(DVC) verify
 	@$(BIN)/python -m pipeline stats
@@ -39,7 +61,7 @@ train-stage2:  ## small ViT with Shifted Patch Tokenization, from scratch, on Ti
 train-stage3:  ## masked autoencoder and memory-augmented network for few-shot recognition
 evaluate:  ## few-shot accuracy on the held-out classes
 
-report: dataset  ## reports/dataset.html; reports/results.html of the stages trained so far
+report: setup dataset  ## reports/dataset.html; reports/results.html of the stages trained so far
 	$(BIN)/python -m pipeline report
 	$(BIN)/python -m training report
 
@@ -96,9 +118,11 @@ typecheck: setup  ## mypy
 docs: setup  ## the documentation as a website, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-lock: setup  ## resolve pyproject.toml into requirements.txt (UPGRADE=1 for newer versions of everything)
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url \
-		$(if $(UPGRADE),--upgrade) pyproject.toml --group dev -o requirements.txt
+lock: setup  ## resolve pyproject.toml into requirements.txt and requirements-data.txt (UPGRADE=1 for newer versions of everything)
+	$(compile) $(if $(UPGRADE),--upgrade) --extra cluster --extra youtube --extra training --group dev -o requirements.txt
+	$(compile) --group graph --constraint requirements.txt -o requirements-data.txt
+
+compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url pyproject.toml
 
 clean:  ## remove the outputs of all stages (not .venv)
 	rm -rf data checkpoints metrics plots reports site dvclive manifests/*.parquet

@@ -4,12 +4,15 @@ import argparse
 import ast
 import contextlib
 import errno
+import functools
 import gc
 import importlib.util
+import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from common import signals
@@ -35,6 +38,18 @@ def run(main: Callable[[], None]) -> int:
     return code
 
 
+def loaded(load: Callable[[], Callable[[], None]]) -> Callable[[], None]:
+    """The command that `load` imports; where a package is missing, one that fails with that error, for `run` to print."""
+    try:
+        return load()
+    except ModuleNotFoundError as error:
+        return functools.partial(_raise, error)
+
+
+def _raise(error: Exception) -> None:
+    raise error
+
+
 def _run(main: Callable[[], None]) -> int:
     try:
         main()
@@ -57,16 +72,43 @@ def _run(main: Callable[[], None]) -> int:
         missing = _missing_package(error)
         if missing is None:
             raise
-        return _fail(FAILED, f"this needs the package {missing}: `pip install {missing}`")
+        return _fail(FAILED, f"this needs the package {missing}: run `make setup`, or `pip install {missing}`")
     return DONE
 
 
+def print_json(document: Mapping[str, object]) -> None:
+    """Print the one JSON document that a command with `--json` has on stdout."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def program(package: str, entry_point: str) -> str:
+    """How this process was started, for the help: by the installed entry point or by `python -m`."""
+    return entry_point if Path(sys.argv[0]).stem == entry_point else f"python -m {package}"
+
+
 def add_command(
-    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", module: Path
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", module: Path, examples: Sequence[str] = ()
 ) -> argparse.ArgumentParser:
-    """Add a command named after `module`, with the first sentence of the module's docstring as its help."""
+    """Add a command named after `module`, with the first sentence of the module's docstring as its help.
+
+    Args:
+        examples: arguments with a comment each, such as `--dry-run  # what would be fetched`.
+    """
     text = summary(module).replace("%", "%%")  # argparse formats help with %
-    return commands.add_parser(module.name, help=text, description=f"{text}. Settings: params.yaml.")
+    added = commands.add_parser(
+        module.name,
+        help=text,
+        description=textwrap.fill(f"{text}. Settings: params.yaml.", 100),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    describe_examples(added, examples)
+    return added
+
+
+def describe_examples(parser: argparse.ArgumentParser, examples: Sequence[str]) -> None:
+    """List examples, as in `add_command`, below the options in the help of a command."""
+    if examples:
+        parser.epilog = "\n".join(["examples:", *(f"  %(prog)s {example}".rstrip() for example in examples)])
 
 
 def summary(module: Path) -> str:

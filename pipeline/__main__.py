@@ -14,22 +14,57 @@ import argparse
 import functools
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from common import command, lock
+from common import command, completion, lock
 
 STAGES = ("download", "trim", "resample", "resize", "merge", "split", "shard", "verify")
 TOOLS = ("stats", "show", "report", "retry", "corpus", "crate", "export", "publish")
 
+ENTRY_POINT = "ssml-pipeline"
+JSON = ("download", "verify", "stats", "show")  # their modules have a `main_json`
 
-def parser() -> argparse.ArgumentParser:
-    """The command line: one command per module, described by the module's docstring."""
-    top = argparse.ArgumentParser(prog="python -m pipeline", description="Videos in, shards out.")
+EXAMPLES: Mapping[str, Sequence[str]] = {
+    "download": (
+        "                    # all clips that the composite needs",
+        "--dry-run           # what would be fetched: clips by class, archives, bytes",
+        "--dry-run --json    # the same for a program",
+        "--only tinyvirat    # one source",
+    ),
+    "trim": ("",),
+    "resample": ("",),
+    "resize": ("",),
+    "merge": ("",),
+    "split": ("",),
+    "shard": ("",),
+    "verify": ("", "--json    # counts and problems for a program"),
+    "stats": ("", "--json    # the same tables for a program"),
+    "show": (
+        "k400-83WydRrhMA7-000165-000175 -o clip.png    # all ticks of a clip",
+        "--class 'squatting fast' -o class.jpg         # the first clips of a class",
+        "--class 'squatting fast' -o class.gif         # the same, moving",
+        "--failures decode_error -o lost.png           # clips that were lost, with their reasons",
+    ),
+    "report": ("",),
+    "retry": ("",),
+    "corpus": ("full", "/mnt/mirror    # a folder in the hosts' layout", "sample"),
+    "crate": ("",),
+    "export": ("--format parquet -o exported", "--format mp4 --split test -o videos    # the clips of one split"),
+    "publish": ("s3://bucket/folder --dry-run", "hf://datasets/OWNER/NAME"),
+}
+
+
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The command line: one command per module, described by the module's docstring; `prog` is its name in the help."""
+    top = argparse.ArgumentParser(
+        prog=prog or command.program("pipeline", ENTRY_POINT), description="Videos in, shards out."
+    )
+    completion.add_option(top, lambda: parser(ENTRY_POINT))
     commands = top.add_subparsers(dest="command", required=True, metavar="STAGE")
     folder = Path(__file__).parent
     modules = [folder / name for name in STAGES] + [folder / "tools" / name for name in TOOLS]
-    by_name = {module.name: command.add_command(commands, module) for module in modules}
+    by_name = {module.name: command.add_command(commands, module, EXAMPLES.get(module.name, ())) for module in modules}
 
     download = by_name["download"]
     download.add_argument("--only", metavar="SOURCE", help="download this source only")
@@ -63,6 +98,10 @@ def parser() -> argparse.ArgumentParser:
     publish.add_argument("--dry-run", action="store_true", help="list the files and their sizes; upload nothing")
 
     by_name["corpus"].add_argument("corpus", metavar="sample|full|PATH|URL", help="value to write into params.yaml")
+    for name in JSON:
+        by_name[name].add_argument(
+            "--json", action="store_true", help="one JSON document on stdout, all else on stderr"
+        )
     return top
 
 
@@ -71,9 +110,17 @@ def load() -> Callable[[], None]:
     arguments = vars(parser().parse_args())
     name = arguments.pop("command")
     package = "pipeline.tools" if name in TOOLS else "pipeline"
-    main = functools.partial(importlib.import_module(f"{package}.{name}").main, **arguments)
+    module = importlib.import_module(f"{package}.{name}")
+    main = functools.partial(module.main_json if arguments.pop("json", False) else module.main, **arguments)
     return lock.alone(name, main) if name in STAGES else main
 
 
+def entry_point() -> int:
+    """The installed command `ssml-pipeline`; returns the exit code."""
+    signals.exit_at_once()
+    lifetime.end_with_launcher()
+    return command.run(command.loaded(load))
+
+
 if __name__ == "__main__":
-    sys.exit(command.run(load()))
+    sys.exit(command.run(command.loaded(load)))

@@ -1,7 +1,11 @@
 """download: fetch the clips that the composite needs, probe each file on arrival, and record every annotated clip."""
 
+import contextlib
+import importlib.util
+import sys
 from itertools import pairwise
 
+from common.command import print_json
 from common.errors import ParamError, WorkError
 from common.files import sweep
 from common.paths import MIRROR, RAW
@@ -10,6 +14,7 @@ from pipeline.fetch.retention import remove_punched
 from pipeline.records import manifests
 from pipeline.records.rows import DownloadRow
 from pipeline.runner.per_clip import print_summary
+from pipeline.sources.spec import Source
 
 
 def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False) -> None:
@@ -24,19 +29,13 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
         ParamError: `only` is none of `sources`.
     """
     settings = params.load()
-    if settings.corpus == "sample" and sources.needs_hosts(settings):
-        from pipeline.sample import build_mirror
-
-        build_mirror(MIRROR, workers=settings.engine.workers or None)
-    chosen = sources.create(settings)
-    names = [source.name for source in chosen]
-    if only is not None and only not in names:
-        raise ParamError(f"--only {only}: must be one of {', '.join(names)}")
+    chosen = _sources(settings, only)
     if dry_run:
         for source in chosen:
             if only in (None, source.name):
                 print(f"{source.name}:", *source.plan(), sep="\n  ")
         return
+    _check_packages(settings)
     RAW.mkdir(parents=True, exist_ok=True)
     sweep(RAW)
     if refill:
@@ -53,6 +52,45 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
     spare = sum(row.status == "spare" for row in clips)
     print(f"download: {len(clips):,} clips annotated, {spare:,} spare")
     print_summary("download", clips)
+
+
+def main_json(*, only: str | None = None, dry_run: bool = False, refill: bool = False) -> None:
+    """The plan of `--dry-run` as one JSON document: for each source, the lines of text about what would be fetched.
+
+    Raises:
+        ParamError: `dry_run` is false; `only` is none of `sources`.
+    """
+    if not dry_run or refill:
+        raise ParamError("--json is for the plan: add --dry-run, without --refill")
+    with contextlib.redirect_stdout(sys.stderr):
+        chosen = _sources(params.load(), only)
+        plans = [{"name": source.name, "plan": source.plan()} for source in chosen if only in (None, source.name)]
+    print_json({"sources": plans})
+
+
+def _sources(settings: params.PipelineParams, only: str | None) -> list[Source]:
+    """The sources of the run, with the sample's hosts drawn if it needs them."""
+    if settings.corpus == "sample" and sources.needs_hosts(settings):
+        from pipeline.sample import build_mirror
+
+        build_mirror(MIRROR, workers=settings.engine.workers or None)
+    chosen = sources.create(settings)
+    names = [source.name for source in chosen]
+    if only is not None and only not in names:
+        raise ParamError(f"--only {only}: must be one of {', '.join(names)}")
+    return chosen
+
+
+def _check_packages(settings: params.PipelineParams) -> None:
+    """Fail before hours of downloads, and not after them, where clips may have to come from YouTube."""
+    youtube = any(source.youtube_videos for source in sources.facts(settings.sources).values())
+    if settings.corpus == "full" and settings.download.youtube and youtube:
+        missing = [name for name in ("yt_dlp", "imageio_ffmpeg") if importlib.util.find_spec(name) is None]
+        if missing:
+            raise WorkError(
+                f"download.youtube: true needs {' and '.join(missing)}: run `make dataset CORPUS=full`, which installs them, "
+                "or set it to false"
+            )
 
 
 def _check_unique(rows: list[DownloadRow]) -> None:

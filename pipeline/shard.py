@@ -25,6 +25,7 @@ from pipeline.records import manifests
 from pipeline.records.failures import ClipError
 from pipeline.records.rows import SPLITS, CompositeRow, ShardRow, Split, SplitRow
 from pipeline.runner.ledger import file_digest
+from pipeline.runner.speed import Speed
 from pipeline.runner.store import Store, read
 
 _TIMEOUT_S = 3600.0  # per shard
@@ -80,6 +81,7 @@ def main() -> None:
     shards = list(plan(members, settings.shard))
     SHARDS.mkdir(parents=True, exist_ok=True)
     sweep(SHARDS)
+    speed = Speed(workers=runner.used(settings.engine.workers, len(shards)))
     written = _write_all(shards, settings)
     for stale in {path.as_posix() for path in SHARDS.glob("*.tar")} - written.keys():
         Path(stale).unlink()
@@ -97,6 +99,8 @@ def main() -> None:
     if settings.shard.copy_to is not None:
         _copy(settings.shard.copy_to, [*(Path(shard.path) for shard in shards), *(SHARDS / name for name in described)])
     print(f"shard: {len(rows):,} clips in {len(shards)} shards, {sum(file.size for file in files) / 1e6:,.0f} MB")
+    speed.add(len(rows))
+    print(speed.line("shard"))
 
 
 def plan(members: Iterable[Member], settings: Settings) -> Iterator[Shard]:

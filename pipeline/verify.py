@@ -3,9 +3,11 @@
 Every byte of a shard is checked: filmstrips by their digests, all others by what shard writes for the clips in the manifests.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import statistics
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from common.command import print_json
 from common.errors import WorkError
 from common.files import sweep, write_json
 from common.paths import METRICS, SHARDS
@@ -27,6 +30,7 @@ from pipeline.records import manifests
 from pipeline.records.failures import ClipError
 from pipeline.records.rows import ROW_TYPES, SPLITS, CompositeRow, ShardRow, SplitRow
 from pipeline.runner.ledger import file_digest
+from pipeline.runner.speed import Speed
 from pipeline.sample import digests
 from pipeline.video import filmstrip
 
@@ -76,6 +80,23 @@ class ShardReport:
             self.fingerprints.setdefault(split, {}).update(fingerprints)
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What was found in the shards, and the metrics that were written."""
+
+    clips: int
+    shards: int
+    problems: Sequence[str]
+    similar: leaks.NearDuplicates
+    metrics: Mapping[str, object]
+
+    def raise_problems(self) -> None:
+        """Raise a WorkError that lists the problems, if there are any."""
+        if self.problems:
+            listed = "\n  ".join(self.problems[:_MAX_PRINTED])
+            raise WorkError(f"{len(self.problems)} problems in the shards; run `dvc repro -s -f shard`:\n  {listed}")
+
+
 def main() -> None:
     """Read shards.parquet and `data/shards/`, write metrics/dataset.json.
 
@@ -83,6 +104,32 @@ def main() -> None:
         WorkError: a shard or a manifest is wrong; the message lists the problems.
     """
     settings = params.load()
+    checked = check(settings)
+    checked.raise_problems()
+    print(f"verify: {checked.clips:,} clips in {checked.shards} shards are as in the manifests")
+    print("verify: no clip, content or YouTube video is in two splits")
+    similar = checked.similar
+    if similar.count:
+        named = ", ".join(f"{one} and {other}" for one, other in similar.examples[:3])
+        print(f"verify: {similar.count:,} pairs of clips in different splits look almost the same: {named}")
+    if (comparison := digests.compare(settings)) is not None:
+        print(f"verify: {comparison}")
+
+
+def main_json() -> None:
+    """As `main`; one JSON document has the metrics, all problems, and pairs of clips that look almost the same."""
+    settings = params.load()
+    with contextlib.redirect_stdout(sys.stderr):
+        checked = check(settings)
+    pairs = [list(pair) for pair in checked.similar.examples]
+    print_json({"metrics": checked.metrics, "problems": checked.problems, "near_duplicates": pairs})
+    checked.raise_problems()
+    if (comparison := digests.compare(settings)) is not None:
+        print(f"verify: {comparison}", file=sys.stderr)
+
+
+def check(settings: params.PipelineParams) -> Checked:
+    """Compare the shards with the manifests, and write metrics/dataset.json."""
     rows = manifests.read(ShardRow)
     clips = manifests.read(CompositeRow)
     splits = manifests.read(SplitRow)
@@ -105,18 +152,9 @@ def main() -> None:
     report.problems += _check_documents(documents.render(Dataset(rows, clips, files, index, facts, settings)))
     similar = leaks.near_duplicates(report.fingerprints)
     sweep(METRICS)
-    write_json(METRICS / "dataset.json", _metrics(rows, clips, report, similar.count))
-
-    if report.problems:
-        listed = "\n  ".join(sorted(report.problems)[:_MAX_PRINTED])
-        raise WorkError(f"{len(report.problems)} problems in the shards; run `dvc repro -s -f shard`:\n  {listed}")
-    print(f"verify: {len(rows):,} clips in {len(shards)} shards are as in the manifests")
-    print("verify: no clip, content or YouTube video is in two splits")
-    if similar.count:
-        named = ", ".join(f"{one} and {other}" for one, other in similar.examples[:3])
-        print(f"verify: {similar.count:,} pairs of clips in different splits look almost the same: {named}")
-    if (comparison := digests.compare(settings)) is not None:
-        print(f"verify: {comparison}")
+    metrics = _metrics(rows, clips, report, similar.count)
+    write_json(METRICS / "dataset.json", metrics)
+    return Checked(len(rows), len(shards), sorted(report.problems), similar, metrics)
 
 
 def check_shard(shard: Shard, shape: FilmstripShape) -> ShardReport:
@@ -190,6 +228,7 @@ def _check_all(shards: Sequence[Shard], shape: FilmstripShape, workers: int) -> 
     tasks = [runner.Task(shard.path, shard, len(shard.rows)) for shard in shards]
     bar = tqdm(desc="verify", total=sum(len(shard.rows) for shard in shards), unit="clip", disable=None)
     answers = runner.run(runner.Job(check_shard, shape, _TIMEOUT_S), tasks, workers=workers)
+    speed = Speed(workers=runner.used(workers, len(tasks)))
     with bar, closing(answers):
         for answer in answers:
             if isinstance(answer.result, ClipError):
@@ -197,6 +236,8 @@ def _check_all(shards: Sequence[Shard], shape: FilmstripShape, workers: int) -> 
             else:
                 report.add(answer.result)
             bar.update(len(answer.task.row.rows))
+            speed.add(len(answer.task.row.rows))
+    print(speed.line("verify"))
     return report
 
 

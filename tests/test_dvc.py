@@ -21,8 +21,8 @@ STAGES: dict[str, dict[str, Any]] = yaml.safe_load((REPO / "dvc.yaml").read_text
 
 
 def module_of(stage: str) -> Path:
-    """The stage's module, without suffix, from its command `python -m PACKAGE MODULE`."""
-    package, module = STAGES[stage]["cmd"].removeprefix("python -m ").split()
+    """The stage's module, without suffix, from its command `./run PACKAGE MODULE`."""
+    package, module = STAGES[stage]["cmd"].removeprefix("./run ").split()
     return REPO / package / module
 
 
@@ -88,9 +88,19 @@ def test_download_depends_on_every_key_of_its_section_that_decides_what_is_downl
 
 
 def test_every_command_line_stage_is_a_stage_of_dvc():
-    commands = [f"python -m pipeline {name}" for name in pipeline.STAGES]
-    commands += [f"python -m training {name}" for name in training.STAGES]
+    commands = [f"./run pipeline {name}" for name in pipeline.STAGES]
+    commands += [f"./run training {name}" for name in training.STAGES]
     assert [stage["cmd"] for stage in STAGES.values()] == commands
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_dvc_removes_no_output_before_a_stage_runs(stage):
+    """The stage may not start (no environment, a wrong param); it replaces its outputs itself."""
+    entries = [entry for kind in ("outs", "metrics", "plots") for entry in STAGES[stage].get(kind, [])]
+    assert entries
+    for entry in entries:
+        ((_, options),) = entry.items()
+        assert options["persist"] is True, entry
 
 
 def test_only_the_command_lines_and_the_sources_import_by_name():

@@ -15,29 +15,52 @@ import functools
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from common import command
+from common import command, completion
 
 STAGES = ("pretrain", "stage1", "stage2", "stage3", "evaluate")
 TOOLS = ("report", "ablation", "ablation_stage2")
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
+ENTRY_POINT = "ssml-training"
+
+EXAMPLES: Mapping[str, Sequence[str]] = {
+    "pretrain": ("",),
+    "stage1": ("",),
+    "stage2": ("",),
+    "stage3": ("",),
+    "evaluate": ("",),
+    "report": ("",),
+    "ablation_stage2": ("",),
+    "ablation": ("",),
+    "export-latents": (
+        "-o latents.parquet                                     # of the encoder that pretrain has trained",
+        "-o test.npy --split test --layer 5                     # of one of its blocks",
+        "-o latents.parquet --model videomae_base --weights checkpoint.pth --set image_size=64",
+    ),
+}
+
+
+def parser(prog: str | None = None) -> argparse.ArgumentParser:
+    """The command line; `prog` is its name in the help."""
     top = argparse.ArgumentParser(
-        prog="python -m training", description="Shards in; checkpoints, metrics, figures out."
+        prog=prog or command.program("training", ENTRY_POINT),
+        description="Shards in; checkpoints, metrics, figures out.",
     )
+    completion.add_option(top, lambda: parser(ENTRY_POINT))
     stages = top.add_subparsers(dest="stage", required=True, metavar="STAGE")
     folder = Path(__file__).parent
     for module in [folder / name for name in STAGES] + [folder / "tools" / name for name in TOOLS]:
-        command.add_command(stages, module)
+        command.add_command(stages, module, EXAMPLES.get(module.name, ()))
     latents = stages.add_parser(
         "export-latents",
         help="one latent per clip from a trained encoder, to parquet or npy",
         description="One latent per clip, by clip_id; by default from the autoencoder that `pretrain` has trained.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.describe_examples(latents, EXAMPLES["export-latents"])
     latents.add_argument(
         "-o", "--out", type=Path, required=True, help=".parquet, or .npy with the ids in .json beside it"
     )
@@ -61,27 +84,31 @@ def load() -> Callable[[], None]:
 
         return functools.partial(latents.run, arguments)
     folder = "training.tools" if arguments.stage in TOOLS else "training"
-    try:
-        stage: Callable[[], None] = importlib.import_module(f"{folder}.{arguments.stage}").main
-        if arguments.stage in TOOLS:
-            return stage
-        from training.engine import distributed
+    stage: Callable[[], None] = importlib.import_module(f"{folder}.{arguments.stage}").main
+    if arguments.stage in TOOLS:
+        return stage
+    from training.engine import distributed
 
-        return distributed.launched(arguments.stage, stage)
-    except ModuleNotFoundError as error:
-        return functools.partial(_fail, error)
-
-
-def _fail(error: Exception) -> None:
-    raise error
+    return distributed.launched(arguments.stage, stage)
 
 
 def main() -> None:
     """Run the stage or tool that the command line names."""
-    load()()
+    command.loaded(load)()
+
+
+def entry_point() -> int:
+    """The installed command `ssml-training`; returns the exit code."""
+    signals.exit_at_once()
+    lifetime.end_with_launcher()
+    return _run()
+
+
+def _run() -> int:
+    if os.environ.get("RANK", "0") != "0":
+        signals.printed()  # Ctrl-C reaches all processes of `torchrun`; the first one prints the line
+    return command.run(command.loaded(load))
 
 
 if __name__ == "__main__":
-    if os.environ.get("RANK", "0") != "0":
-        signals.printed()  # Ctrl-C reaches all processes of `torchrun`; the first one prints the line
-    sys.exit(command.run(load()))
+    sys.exit(_run())

@@ -16,6 +16,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def used(workers: int, tasks: int) -> int:
+    """The number of processes that `run` starts for so many tasks; `workers` as in `run`."""
+    return min(workers or cores(), tasks)
+
+
 def with_share(job: Job[Row, Settings, Result], workers: int) -> Job[Row, Settings, Result]:
     """The job with the share of this machine's memory that each of `workers` processes has, where it leaves that open."""
     return dataclasses.replace(job, memory_mb=share_mb(workers)) if job.memory_mb == 0 else job
@@ -33,9 +38,8 @@ def run(
         Exception: any exception of the work function that is not a `ClipError` (a full disk, a bug); it ends the run.
     """
     waiting = sorted(tasks, key=lambda task: (task.cost, task.name))  # popped from the end
-    workers = workers or cores()
-    job = with_share(job, workers)
-    pool = [Worker(job) for _ in range(min(workers, len(waiting)))]
+    job = with_share(job, workers or cores())
+    pool = [Worker(job) for _ in range(used(workers, len(waiting)))]
     try:
         while True:
             for worker in pool:

@@ -21,6 +21,7 @@ from pipeline.records import manifests
 from pipeline.records.failures import ClipError
 from pipeline.records.rows import ClipRow, DownloadRow, ResampleRow, ResizeRow, TrimRow
 from pipeline.runner.ledger import Ledger, Outcome, digest
+from pipeline.runner.speed import Speed
 from pipeline.runner.store import FromStore, Store
 from pipeline.runner.worker import Answer, Job, Task
 
@@ -80,13 +81,16 @@ class PerClipStage(Generic[Upstream, Settings, Made]):
             self.folder.mkdir(parents=True, exist_ok=True)
             sweep(self.folder)
         job = Job(self.work, settings, timeout_s or engine.timeout_s, engine.memory_mb or 0)
-        outcomes = map_clips(self.name, job, tasks, keys, self.writes, engine, distributed=True)
+        speed = Speed()
+        outcomes = map_clips(self.name, job, tasks, keys, self.writes, engine, distributed=True, speed=speed)
         made = [
             to_row(self.writes, row, outcomes[row.clip_id]) if row.clip_id in keys else self.writes.carried(row)
             for row in rows
         ]
         manifests.write(self.writes, made)
         print_summary(self.name, made)
+        if speed.clips:
+            print(speed.line(self.name))
         return made
 
 
@@ -116,6 +120,7 @@ def map_clips(
     label: str | None = None,
     distributed: bool = False,
     quiet: bool = False,
+    speed: Speed | None = None,
 ) -> dict[str, Outcome[Result]]:
     """The outcome of every task by clip_id: from the ledger `name` where its key still matches, else computed and recorded.
 
@@ -125,6 +130,7 @@ def map_clips(
         label: of the progress bar; by default `name`.
         distributed: a per-clip stage, which runs on the Ray cluster if `engine.kind` is ray; else always on this machine.
         quiet: show no progress.
+        speed: where to count the clips that are done now.
 
     Raises:
         WorkError: raw bytes that have been dropped are needed again, or the disk is full.
@@ -150,6 +156,8 @@ def map_clips(
             unit="clip",
             disable=quiet or None,
         )
+        if speed is not None and (engine.kind == "local" or not distributed):
+            speed.workers = runner.used(engine.workers, len(todo))
         answers = _run(job, todo, engine, store, distributed=distributed)
         with bar, closing(answers):
             for answer in answers:
@@ -160,6 +168,8 @@ def map_clips(
                 outcome = _outcome(answer, keys[clip_id], attempts)
                 failed += outcome.error is not None
                 ledger[clip_id] = outcomes[clip_id] = outcome
+                if speed is not None:
+                    speed.add(decode_s=answer.decode_s)
                 bar.set_postfix(failed=failed, refresh=False)
                 bar.update()
     return outcomes

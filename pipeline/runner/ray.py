@@ -84,7 +84,7 @@ def run(
 
 def _on_node(
     job_and_folder: tuple[Job[Row, Settings, Result], str | None], task: Task[Row]
-) -> tuple[Result | ClipError, float]:
+) -> tuple[Result | ClipError, float, float]:
     """In a Ray worker: run the task in this worker's child process."""
     job, folder = job_and_folder
     key = repr(job_and_folder)
@@ -94,7 +94,7 @@ def _on_node(
         _workers[key] = Worker(with_share(job, cores()), Path(folder) if folder else folders.make("clips-"))
     _workers[key].submit(task)
     answer: Answer[Row, Result] = _workers[key].wait()
-    return answer.result, answer.seconds
+    return answer.result, answer.seconds, answer.decode_s
 
 
 def _stop_workers() -> None:
@@ -105,13 +105,13 @@ def _stop_workers() -> None:
 
 def _fetch(reference: "ray.ObjectRef[Any]", task: Task[Row]) -> Answer[Row, Any]:
     try:
-        result, seconds = ray.get(reference)
+        result, seconds, decode_s = ray.get(reference)
     except RayTaskError as error:
         raise error.cause from None  # raised by the work function: a full disk, a bug
     except RayError as error:
         lost = ClipError(Failure.WORKER_DIED, f"{_MAX_RETRIES + 1} nodes or their workers were lost with it: {error}")
         return Answer(task, lost, 0.0)
-    return Answer(task, result, seconds)
+    return Answer(task, result, seconds, decode_s)
 
 
 @contextlib.contextmanager

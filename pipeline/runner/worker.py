@@ -17,6 +17,7 @@ from common import lifetime, signals
 from common.errors import WorkError
 from pipeline.records.failures import ClipError, Failure
 from pipeline.runner.memory import MemoryLimit, is_out_of_memory
+from pipeline.video import decode_time
 
 Row = TypeVar("Row")
 Settings = TypeVar("Settings")
@@ -45,6 +46,7 @@ class Answer(Generic[Row, Result]):
     task: Task[Row]
     result: Result | ClipError
     seconds: float  # wall time of the work function
+    decode_s: float = 0.0  # the part of it in the decoder
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Worker(Generic[Row, Settings, Result]):
         """
         task = self._release()
         try:
-            result, seconds, is_last = self.pipe.recv()
+            result, seconds, decode_s, is_last = self.pipe.recv()
         except (EOFError, ConnectionResetError):
             wait([self._process.sentinel], _STOP_S)  # for its own exit code
             lifetime.kill_group(self._process.pid)  # its child processes
@@ -102,7 +104,7 @@ class Worker(Generic[Row, Settings, Result]):
             lifetime.kill_group(self._process.pid)
             self._process.join()
             self._restart()
-        return Answer(task, result, seconds)
+        return Answer(task, result, seconds, decode_s)
 
     def wait(self) -> Answer[Row, Result]:
         """Block until the task is answered or its time is up."""
@@ -181,7 +183,7 @@ def _is_stopped(process: int | None) -> bool:
 
 
 def _serve(pipe: Connection, job: Job[Any, Any, Any], folder: Path | None) -> None:
-    """The child's loop: receive a row, send back `(result or exception, seconds, is_last)`, until the pipe is closed.
+    """The child's loop: receive a row, send back `(result or exception, seconds, decode_s, is_last)`, until the pipe is closed.
 
     It also ends after a task that has reached the memory limit: its heap is full of holes.
     """
@@ -195,11 +197,12 @@ def _serve(pipe: Connection, job: Job[Any, Any, Any], folder: Path | None) -> No
             row = pipe.recv()
         except (EOFError, ConnectionResetError):
             return
+        decode_time.take()
         started = time.perf_counter()
         result = _call(job, row, limit)
         is_last = isinstance(result, ClipError) and result.code is Failure.OUT_OF_MEMORY
         try:
-            pipe.send((result, time.perf_counter() - started, is_last))
+            pipe.send((result, time.perf_counter() - started, decode_time.take(), is_last))
         except BrokenPipeError:
             return
 

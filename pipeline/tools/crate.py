@@ -79,7 +79,7 @@ def read_lock() -> list[Run]:
     """
     try:
         stages = yaml.safe_load(_LOCK.read_text(encoding="utf-8"))["stages"]
-        return [_run(name, stage) for name, stage in stages.items() if stage["cmd"].startswith("python -m pipeline ")]
+        return [_run(name, stage) for name, stage in stages.items() if stage["cmd"].startswith("./run pipeline ")]
     except FileNotFoundError:
         raise WorkError(f"{_LOCK} is missing: run `dvc repro verify`, which writes it") from None
     except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, AttributeError):

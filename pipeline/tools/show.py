@@ -1,11 +1,16 @@
 """show: draw a contact sheet or an animation of a clip or of a class, or a sheet of the clips with one failure code."""
 
+import contextlib
+import dataclasses
+import sys
 import textwrap
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
+from common.command import print_json
 from common.errors import ParamError, WorkError
 from common.files import sweep_beside, write_bytes
 from pipeline import params
@@ -23,17 +28,35 @@ _FAILED_FRAMES = 5  # frames shown of a failed clip
 _PANEL = 420  # pixels; width of the text beside them
 
 
-def main(out: Path, clip_id: str | None = None, class_name: str | None = None, failures: str | None = None) -> None:
-    """Write the sheet of exactly one of: a clip, a class, a failure code; an animation where `out` ends in .gif or .webp."""
+def main(
+    out: Path, clip_id: str | None = None, class_name: str | None = None, failures: str | None = None
+) -> Sequence[ClipRow]:
+    """Write the sheet of exactly one of: a clip, a class, a failure code; an animation where `out` ends in .gif or .webp.
+
+    Returns the rows of the clips that are shown.
+    """
     if class_name is not None:
-        show_class(class_name, out)
-    elif failures is not None:
-        show_failures(failures, out)
-    elif clip_id is not None:
-        show_clip(clip_id, out)
+        return show_class(class_name, out)
+    if failures is not None:
+        return show_failures(failures, out)
+    return show_clip(str(clip_id), out)
 
 
-def show_clip(clip_id: str, out: Path) -> None:
+def main_json(
+    out: Path, clip_id: str | None = None, class_name: str | None = None, failures: str | None = None
+) -> None:
+    """As `main`; one JSON document names the picture and has the rows of its clips, and the ticks of a clip in seconds."""
+    with contextlib.redirect_stdout(sys.stderr):
+        rows = main(out, clip_id, class_name, failures)
+    document: dict[str, object] = {"out": str(out), "clips": [dataclasses.asdict(row) for row in rows]}
+    if clip_id is not None:
+        _, resampled = _find_clip(clip_id)
+        time_base = Fraction(resampled.time_base)
+        document["source_s"] = [float(pts * time_base) for pts in resampled.timeline]
+    print_json(document)
+
+
+def show_clip(clip_id: str, out: Path) -> Sequence[ClipRow]:
     """Write all ticks of a clip, each with its tick, its time, and the time of the source frame; padding is grey.
 
     An animation shows the ticks without padding, at their own rate.
@@ -50,7 +73,7 @@ def show_clip(clip_id: str, out: Path) -> None:
     if out.suffix in animation.SUFFIXES:
         _animate(out, [frames[: row.valid_frames]], clip_id, settings)
         print(told)
-        return
+        return [row]
     time_base = Fraction(resampled.time_base)
     cells = [
         cell(
@@ -63,9 +86,10 @@ def show_clip(clip_id: str, out: Path) -> None:
     ]
     _write(out, stack([cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]))
     print(told)
+    return [row]
 
 
-def show_class(name: str, out: Path, clips: int = 6) -> None:
+def show_class(name: str, out: Path, clips: int = 6) -> Sequence[ClipRow]:
     """Write one row of ten frames, 0.3 s apart at 10 FPS, for each of the first `clips` clips of a class.
 
     An animation shows the clips side by side, without padding, at their own rate.
@@ -83,7 +107,7 @@ def show_class(name: str, out: Path, clips: int = 6) -> None:
     if out.suffix in animation.SUFFIXES:
         _animate(out, [film[: row.valid_frames] for film, row in zip(films, rows, strict=True)], name, settings)
         print(f"{told}, side by side")
-        return
+        return rows
     lines: list[list[Picture]] = []
     for frames, row in zip(films, rows, strict=True):
         ticks = np.arange(_COLUMNS) * _STEP % row.valid_frames
@@ -91,9 +115,10 @@ def show_class(name: str, out: Path, clips: int = 6) -> None:
         lines += [[text([row.clip_id], width=cells[0].shape[1] * _COLUMNS)], cells]
     _write(out, stack(lines))
     print(f"{told}, one per row")
+    return rows
 
 
-def show_failures(code: str, out: Path, clips: int = 12) -> None:
+def show_failures(code: str, out: Path, clips: int = 12) -> Sequence[ClipRow]:
     """Write one row for each of the first `clips` clips that failed as `code`: its id, the reason, and its first frames.
 
     Raises:
@@ -120,6 +145,7 @@ def show_failures(code: str, out: Path, clips: int = 12) -> None:
         lines.append([_description(row), *map(cell, frames)])
     _write(out, stack(lines))
     print(f"{out}: {len(lines)} of {len(failed)} clips lost as {code}, one per row")
+    return failed[:clips]
 
 
 def _find_clip(clip_id: str) -> tuple[ResizeRow, ResampleRow]:

@@ -1,8 +1,10 @@
 """stats: print the funnel from annotation to shard, the losses by reason, other files, listed clips, and seconds per clip."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from statistics import median
 
+from common.command import print_json
 from pipeline import params, sources
 from pipeline.composite import coverage
 from pipeline.composite.coverage import Coverage
@@ -29,6 +31,33 @@ def main() -> None:
         _seconds_table(),
     ]
     print("\n\n".join("\n".join(lines) for lines in blocks if lines))
+
+
+def main_json() -> None:
+    """Print the tables as one JSON document.
+
+    Raises:
+        WorkError: download.parquet is missing.
+    """
+    tables = funnel.read()
+    steps = funnel.count_steps(tables)
+    document = {
+        "clips": {source: dict(zip(funnel.STEPS, counts, strict=True)) for source, counts in steps.items()},
+        "losses": [
+            {
+                "stage": loss.stage,
+                "source": loss.source,
+                "error": loss.error,
+                "clips": loss.clips,
+                "example": {"clip_id": loss.example.clip_id, "error_detail": loss.example.error_detail},
+            }
+            for loss in funnel.losses(tables)
+        ],
+        "not_videos": [asdict(other) for other in funnel.other_files(tables)],
+        "coverage": [asdict(row) for row in _read_coverage(tables)],
+        "seconds_per_clip": {step.name: {"median": step.median_s, "clips": step.clips} for step in _speeds()},
+    }
+    print_json(document)
 
 
 def _steps_table(counts: Mapping[str, Sequence[int]]) -> list[str]:
@@ -77,12 +106,25 @@ def _coverage_table(rows: Sequence[Coverage]) -> list[str]:
     return ["listed clips, by split:", f"  {'':<{width}}  {'':<5} {names}", *lines]
 
 
-def _seconds_table() -> list[str]:
-    """One line per ledger: the median wall time of its clips that have a result."""
-    lines = []
+@dataclass(frozen=True)
+class _Speed:
+    """The median wall time, in seconds, of the clips that have a result in one ledger."""
+
+    name: str
+    median_s: float
+    clips: int
+
+
+def _speeds() -> list[_Speed]:
+    speeds = []
     for name in ledgers.existing():
         with ledgers.open_ledger(name) as ledger:
             seconds = [outcome.seconds for outcome in ledger.load().values() if outcome.result is not None]
         if seconds:
-            lines.append(f"  {_LABELS.get(name, name):<9} {median(seconds):.3f} s a clip, median of {len(seconds):,}")
+            speeds.append(_Speed(_LABELS.get(name, name), median(seconds), len(seconds)))
+    return speeds
+
+
+def _seconds_table() -> list[str]:
+    lines = [f"  {step.name:<9} {step.median_s:.3f} s a clip, median of {step.clips:,}" for step in _speeds()]
     return ["time, from the ledgers:", *lines] if lines else []

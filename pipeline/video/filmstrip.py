@@ -15,6 +15,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from pipeline.records.failures import ClipError, Failure
+from pipeline.video import decode_time
 from pipeline.video.decode import timed_frames
 from pipeline.video.orientation import Orientation, pixel_aspect_ratio
 from pipeline.video.packets import Clock
@@ -51,7 +52,7 @@ def decode_ticks(
     pictures: dict[int, Picture] = {}
     orientation: Orientation | None = None  # set by the container, so the same for all frames
     aspect = pixel_aspect_ratio(stream)
-    for time, frame in timed_frames(container, stream, clock, wanted if skip else None):
+    for time, frame in decode_time.measured(timed_frames(container, stream, clock, wanted if skip else None)):
         if time in wanted:
             if frame.is_corrupt:
                 raise ClipError(Failure.DECODE_ERROR, f"the frame at {_format_time(time, stream)} is damaged")

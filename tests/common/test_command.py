@@ -48,7 +48,9 @@ def test_bug_is_a_traceback():
 
 def test_package_that_is_not_installed_is_named_in_one_line(capsys):
     assert command.run(lambda: importlib.import_module("jinja3.environment")) == command.FAILED
-    assert capsys.readouterr().err == "error: this needs the package jinja3: `pip install jinja3`\n"
+    assert (
+        capsys.readouterr().err == "error: this needs the package jinja3: run `make setup`, or `pip install jinja3`\n"
+    )
 
 
 def test_module_that_an_installed_package_lacks_is_a_traceback():

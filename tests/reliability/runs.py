@@ -92,7 +92,7 @@ def with_dvc(project: Project) -> Project:
     """Make a project one of DVC, with this repository's dvc.yaml and a copy of its code, which others may be editing."""
     for package in ("common", "pipeline", "training"):
         shutil.copytree(REPO / package, project.root / package, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("dvc.yaml", ".dvcignore"):
+    for name in ("dvc.yaml", ".dvcignore", "run"):
         shutil.copy(REPO / name, project.root / name)
     (project.root / ".dvc").mkdir()
     config = (REPO / ".dvc/config").read_text()

@@ -29,9 +29,9 @@ def project(dataset_copy):
     for stage, names in WROTE.items():
         outs = [{"path": name, "hash": "md5", "md5": md5(dataset_copy.root / name)} for name in names]
         deps = [{"path": "common", "md5": "0.dir"}, *before]
-        stages[stage] = {"cmd": f"python -m pipeline {stage}", "deps": deps, "outs": outs}
+        stages[stage] = {"cmd": f"./run pipeline {stage}", "deps": deps, "outs": outs}
         before = [{"path": names[0], "md5": outs[0]["md5"]}]
-    stages["pretrain"] = {"cmd": "python -m training pretrain", "outs": [{"path": "checkpoints/pretrain", "md5": "1"}]}
+    stages["pretrain"] = {"cmd": "./run training pretrain", "outs": [{"path": "checkpoints/pretrain", "md5": "1"}]}
     (dataset_copy.root / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
     return dataset_copy
 
