@@ -6,7 +6,7 @@ DVC := $(BIN)/dvc repro
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup setup-data dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu ablation ablation-stage2 format lint typecheck docs lock clean
+.PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu bench-gestures ablation ablation-stage2 format lint typecheck docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -74,7 +74,7 @@ test: setup  ## all tests but the slow ones
 test-slow: setup  ## the slow tests: mutated files, kills and signals, full disks, real videos
 	$(BIN)/python -m pytest -m slow
 
-bench: bench-video bench-composite bench-loader bench-models bench-train  ## those below but for bench-gpu
+bench: bench-video bench-composite bench-loader bench-models bench-train  ## those below but for bench-gpu and bench-gestures
 
 bench-video: setup  ## videos to filmstrips, against ffmpeg, OpenCV and, where installed, decord and torchcodec
 	$(BIN)/python -m benchmarks.video
@@ -90,6 +90,9 @@ bench-models: setup  ## a pre-training step against transformers' VideoMAE
 
 bench-train: setup  ## the training loop against transformers' VideoMAE and bare steps, and the stages' throughput
 	$(BIN)/python -m benchmarks.train
+
+bench-gestures: setup  ## few-shot recognition of real hand gestures, beside trivial classifiers; needs SHARED_DATA, resumable
+	$(BIN)/python -m benchmarks.gestures
 
 bench-gpu: setup  ## a GPU checked against the CPU, and measured, within ten minutes
 	$(BIN)/python -m benchmarks.gpu
