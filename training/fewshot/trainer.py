@@ -140,7 +140,7 @@ class Trainer:
         if settings.optimiser.validations and self._measured is not None:
             measured = self._measured, embed_clips(embedding, features, device)
         task = episode_task(head, self._training.sampler, self._views[name], settings, measured)
-        self.metrics[method.name] = summarise(train(self._run(method.name), head, settings.optimiser, task))
+        self._record(method.name, summarise(train(self._run(method.name), head, settings.optimiser, task)))
         return head
 
     def _train_end_to_end(self, method: Method) -> TrainedMethod:
