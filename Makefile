@@ -6,7 +6,7 @@ DVC := $(BIN)/dvc repro
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: help setup setup-data dataset train-stage1 train-stage2 train-stage3 evaluate report all
-.PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu bench-gestures ablation ablation-stage2 format lint typecheck docs lock clean
+.PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu bench-gestures bench-omniglot ablation ablation-stage2 format lint typecheck docs lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -90,6 +90,9 @@ bench-models: setup  ## a pre-training step against transformers' VideoMAE
 
 bench-train: setup  ## the training loop against transformers' VideoMAE and bare steps, and the stages' throughput
 	$(BIN)/python -m benchmarks.train
+
+bench-omniglot: setup  ## accuracy by instance on Omniglot (SHARED_DATA), beside Santoro et al.'s; resumable
+	$(BIN)/python -m benchmarks.omniglot
 
 bench-gestures: setup  ## few-shot recognition of real hand gestures, beside trivial classifiers; needs SHARED_DATA, resumable
 	$(BIN)/python -m benchmarks.gestures

@@ -1,0 +1,231 @@
+"""Accuracy at the k-th instance of a class on Omniglot, beside the published one (Santoro et al. 2016), and ProtoNet's.
+
+Needs SHARED_DATA/omniglot. The two alphabets that come last by name are held out; of the others an embedding is trained by
+prototypical networks, and on it, frozen, every head, in Santoro's order (each label one step late) and in rounds. An
+interrupted run goes on where it stopped.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from benchmarks.characters import ConvEmbedding, Drawings, augment, read_alphabets, with_turns
+from benchmarks.measure import Target, describe_machine, markdown_table, print_targets
+from benchmarks.orders import EMBEDDING, INSTANCES, METHODS, ROUNDS, SCALE, SEQUENCE, WAY, Method, Order
+from training.engine.checkpoints import Run, fingerprint
+from training.engine.loop import Draw, Task, train
+from training.engine.statistics import mean_ci95
+from training.fewshot.episodes import EpisodeSampler
+from training.fewshot.head import Head
+from training.fewshot.protonet import PrototypeHead
+from training.fewshot.sequential import exclusion_accuracy
+from training.params import Optimiser
+
+_HELD_OUT = 2  # alphabets
+_VIEWS = 3  # augmented embeddings of each drawing that heads are trained on
+_WAY_OF_EMBEDDING, _SHOTS_OF_EMBEDDING = 20, 3
+_SHORT, _SHORT_SHARE = 3, 0.9  # instances of the episodes that heads are trained on first, and their share of the steps
+_SHOWN = (1, 2, 3, 4, 5, 10)
+_PUBLISHED = {
+    "MANN": {1: 0.364, 2: 0.828, 3: 0.910, 4: 0.926, 5: 0.949, 10: 0.981},
+    "LSTM": {1: 0.244, 2: 0.495, 3: 0.553, 4: 0.610, 5: 0.636, 10: 0.625},
+}
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Steps of the trainings, and what else they depend on.
+
+    Args:
+        embedding: of the embedding.
+        sequence: of every head with the label one step late, which takes longer to learn.
+        rounds: of every head in rounds.
+        data: digest of the drawings.
+        seed: of all random numbers.
+    """
+
+    embedding: int
+    sequence: int
+    rounds: int
+    data: str = ""
+    seed: int = 0
+
+    def steps(self, order: Order) -> int:
+        """Of a head in this order."""
+        return self.sequence if order is SEQUENCE else self.rounds
+
+
+class Batch(NamedTuple):
+    """Drawings or embeddings of episodes, and their labels."""
+
+    shown: Tensor  # (B, ..., 28, 28) or (B, ..., E)
+    labels: Tensor  # (B, ...)
+
+
+def main() -> None:
+    """Train what is not yet trained, and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "omniglot", help="of the networks")
+    parser.add_argument("--embedding-steps", type=int, default=400)
+    parser.add_argument("--steps", type=int, default=2000, help="of every head with the label one step late")
+    parser.add_argument("--round-steps", type=int, default=1000, help="of every head in rounds")
+    parser.add_argument("--episodes", type=int, default=1000, help="that accuracies are measured on")
+    arguments = parser.parse_args()
+    folder = Path(os.environ.get("SHARED_DATA", "../shared"), "omniglot")
+    archives = sorted(folder.glob("*.zip"))
+    if not archives:
+        sys.exit(f"{folder} has no *.zip: SHARED_DATA names the folder with omniglot/*.zip")
+    budget = Budget(arguments.embedding_steps, arguments.steps, arguments.round_steps)
+    alphabets = read_alphabets(archives)
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(arguments.folder):
+        results = measure(list(alphabets.values()), budget, arguments.episodes)
+    report(results, list(alphabets), budget)
+
+
+def measure(alphabets: Sequence[Tensor], budget: Budget, episodes: int) -> dict[Method, Tensor]:
+    """Accuracy of each method at each instance of each episode of the held-out alphabets, (episodes, instances)."""
+    train_set, test_set = with_turns(alphabets[:-_HELD_OUT]), with_turns(alphabets[-_HELD_OUT:])
+    budget = replace(budget, data=hashlib.sha256(train_set.images.numpy().tobytes()).hexdigest())
+    embedding = train_embedding(train_set, budget)
+    views = torch.stack(
+        [embedding.of_all(augment(train_set.images, Generator().manual_seed(view))) for view in range(_VIEWS)], 1
+    )
+    embedded = embedding.of_all(test_set.images)
+    drawn = EpisodeSampler(test_set.classes, WAY, INSTANCES).draw(episodes, Generator().manual_seed(budget.seed))
+    results = {}
+    for method in METHODS:
+        torch.manual_seed(budget.seed)
+        head = method.build()
+        if any(True for _ in head.parameters()):
+            train_head(method, head, views, train_set.classes, budget)
+        results[method] = method.order.accuracies(head.eval(), embedded, drawn)
+        shown = " ".join(f"{share:.1%}" for share in results[method].mean(0).tolist())
+        print(f"{method.name}, {method.order.name}: {shown}", flush=True)
+    return results
+
+
+def train_embedding(drawings: Drawings, budget: Budget) -> ConvEmbedding:
+    """The embedding, trained by 20-way episodes of augmented drawings in which class means classify (Snell et al. 2017)."""
+    torch.manual_seed(budget.seed)
+    model, prototypes = ConvEmbedding(EMBEDDING), PrototypeHead()
+    sampler = EpisodeSampler(drawings.classes, _WAY_OF_EMBEDDING, _SHOTS_OF_EMBEDDING)
+    optimiser = _optimiser(budget.embedding, batch=2)
+
+    def draw(step: Draw) -> Batch:
+        episodes = sampler.draw(optimiser.batch, step.generator)
+        images = augment(drawings.images[episodes.clips.flatten()], step.generator)
+        return Batch(images.unflatten(0, episodes.clips.shape), episodes.labels)
+
+    def compute(batch: Batch) -> dict[str, Tensor]:
+        embedded = model(batch.shown.flatten(0, 2)).unflatten(0, batch.labels.shape)
+        known = F.one_hot(batch.labels, _WAY_OF_EMBEDDING).to(embedded)
+        return _loss_and_accuracy(prototypes.rounds(SCALE * embedded, known)[:, 1:], batch.labels[:, 1:])
+
+    train(_run("embedding", budget, optimiser, budget.embedding), model, optimiser, Task(draw, compute))
+    return model
+
+
+def train_head(method: Method, head: Head, views: Tensor, classes: Tensor, budget: Budget) -> None:
+    """Train a head on episodes of the training drawings, by their embeddings (N, views, E), in its order.
+
+    Most steps have episodes of 3 instances, which take a third of the time.
+    """
+    steps = budget.steps(method.order)
+    optimiser = _optimiser(steps, batch=16)
+    samplers = {number: EpisodeSampler(classes, WAY, number) for number in (_SHORT, INSTANCES)}
+
+    def draw(step: Draw) -> Batch:
+        episodes = samplers[_SHORT if step.step < _SHORT_SHARE * steps else INSTANCES].draw(
+            optimiser.batch, step.generator
+        )
+        arranged = method.order.arrange(episodes, step.generator)
+        view = torch.randint(views.shape[1], arranged.clips.shape, generator=step.generator)
+        return Batch(views[arranged.clips, view], arranged.labels)
+
+    def compute(batch: Batch) -> dict[str, Tensor]:
+        known = F.one_hot(batch.labels, WAY).to(batch.shown)
+        return _loss_and_accuracy(method.order.classify(head, batch.shown, known), batch.labels)
+
+    name = f"{method.name}_{method.order.name.replace(' ', '_')}"
+    train(_run(name, budget, optimiser, budget.embedding, _SHORT_SHARE), head, optimiser, Task(draw, compute))
+
+
+def report(results: Mapping[Method, Tensor], alphabets: Sequence[str], budget: Budget) -> None:
+    """Print the tables and the targets."""
+    episodes = len(next(iter(results.values())))
+    print(
+        f"\n{describe_machine()}, held out: {', '.join(alphabets[-_HELD_OUT:])}, {budget.embedding} steps of the embedding, "
+        f"{budget.sequence} and {budget.rounds} of each head, {episodes} episodes\n"
+    )
+    table = [
+        [f"{name}, Santoro et al. 2016", SEQUENCE.name, *(f"{values[number]:.1%}" for number in _SHOWN)]
+        for name, values in _PUBLISHED.items()
+    ]
+    table += [
+        [method.name, method.order.name, *(_interval(values[:, number - 1]) for number in _SHOWN)]
+        for method, values in results.items()
+    ]
+    table.append(
+        ["ruling out labels alone", SEQUENCE.name, f"{float(exclusion_accuracy(WAY)):.1%}", *["" for _ in _SHOWN[1:]]]
+    )
+    print(markdown_table(["method", "order", *(f"instance {number}" for number in _SHOWN)], table))
+    by_name = {(method.name, method.order): values for method, values in results.items()}
+    prototypes = by_name["prototypes", ROUNDS]
+    print(f"\nProtoNet, 5-way: 1-shot {_interval(prototypes[:, 1])}, 5-shot {_interval(prototypes[:, 5])}\n")
+    print_targets(list(targets(by_name["MANN", SEQUENCE].mean(0), by_name["LSTM", SEQUENCE].mean(0))))
+
+
+def targets(mann: Tensor, lstm: Tensor) -> Iterator[Target]:
+    """No more errors than published, and half of the LSTM's; accuracies by instance, (instances,)."""
+    for number in (2, 3, 5, 10):
+        errors = 1 - float(mann[number - 1])
+        yield Target(
+            f"errors of the MANN, instance {number}", errors, 1 - _PUBLISHED["MANN"][number], "published", 1.0, False
+        )
+        if number == 2:
+            yield Target(
+                f"errors of the MANN, instance {number}", errors, 1 - float(lstm[number - 1]), "LSTM", 0.5, False
+            )
+
+
+def _interval(values: Tensor) -> str:
+    mean, ci95 = mean_ci95(values)
+    return f"{mean:.1%} ± {ci95:.1%}"
+
+
+def _loss_and_accuracy(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Loss and accuracy of logits (..., way)."""
+    loss = F.cross_entropy(logits.flatten(0, -2), labels.flatten())
+    return {"loss": loss, "accuracy": (logits.argmax(-1) == labels).float().mean()}
+
+
+def _optimiser(steps: int, batch: int) -> Optimiser:
+    return Optimiser(
+        steps=steps,
+        warmup=min(20, steps - 1),
+        batch=batch,
+        lr=3e-3,
+        weight_decay=0.01,
+        betas=(0.9, 0.95),
+        clip_norm=1.0,
+    )
+
+
+def _run(name: str, budget: Budget, *shaping: object) -> Run:
+    return Run(name, fingerprint(name, budget.data, *shaping), budget.seed)
+
+
+if __name__ == "__main__":
+    main()

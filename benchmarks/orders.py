@@ -1,0 +1,88 @@
+"""The orders in which episodes are shown, and the heads that the Omniglot benchmark compares in them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Generator, Tensor
+
+from training.fewshot.episodes import Episodes
+from training.fewshot.head import Head
+from training.fewshot.lstm import LSTMMemory
+from training.fewshot.mann import MANN
+from training.fewshot.predict import accuracies, predict
+from training.fewshot.protonet import PrototypeHead
+from training.fewshot.recurrent import RecurrentHead
+from training.fewshot.sequential import Sequences, instance_accuracies, predict_sequences, to_sequences
+from training.fewshot.transformer import TransformerHead
+
+WAY, INSTANCES, EMBEDDING, SCALE = 5, 10, 64, 4.0
+Arranged = Episodes | Sequences
+
+
+@dataclass(frozen=True)
+class Order:
+    """How an episode is shown, in training and in measurement.
+
+    Args:
+        name: in the table.
+        arrange: the drawings of episodes in this order.
+        classify: logits of a head for embeddings and one-hot labels in this order.
+        accuracies: of a head at each instance of each episode, (episodes, instances).
+    """
+
+    name: str
+    arrange: Callable[[Episodes, Generator], Arranged]
+    classify: Callable[[Head, Tensor, Tensor], Tensor]
+    accuracies: Callable[[Head, Tensor, Episodes], Tensor]
+
+
+def in_sequence(head: Head, embedded: Tensor, episodes: Episodes) -> Tensor:
+    """Accuracy at each instance of each episode, shown as one sequence, (episodes, instances)."""
+    sequences = to_sequences(episodes, Generator().manual_seed(0))
+    return instance_accuracies(predict_sequences(head, embedded, sequences, WAY), sequences.labels, WAY)
+
+
+def in_rounds(head: Head, embedded: Tensor, episodes: Episodes) -> Tensor:
+    """Accuracy in each round of each episode, (episodes, instances)."""
+    return accuracies(predict(head, embedded, episodes, WAY), episodes)
+
+
+SEQUENCE = Order("label one step late", to_sequences, lambda head, *batch: head.sequence(*batch), in_sequence)
+ROUNDS = Order("rounds", lambda episodes, _: episodes, lambda head, *batch: head.rounds(*batch), in_rounds)
+
+
+class Method(NamedTuple):
+    """A row of the table."""
+
+    name: str
+    build: Callable[[], Head]
+    order: Order
+
+
+def build_mann() -> RecurrentHead:
+    """The memory of Santoro et al. (2016), but for one row per head to write to, and sharpened read weights."""
+    inputs = EMBEDDING + WAY
+    network = MANN(inputs, WAY, rows=128, width=40, controller=200, heads=4, decay=0.95, write="per_head")
+    return RecurrentHead(network, SCALE)
+
+
+def build_lstm() -> Head:
+    """Two LSTMs of 200 units."""
+    return RecurrentHead(LSTMMemory(EMBEDDING + WAY, WAY, units=200, layers=2), SCALE)
+
+
+def build_transformer() -> Head:
+    """Two blocks of 64 values."""
+    return TransformerHead(EMBEDDING, WAY, width=64, depth=2, heads=4, scale=SCALE)
+
+
+METHODS = (
+    Method("prototypes", PrototypeHead, SEQUENCE),
+    Method("prototypes", PrototypeHead, ROUNDS),
+    Method("MANN", build_mann, SEQUENCE),
+    Method("LSTM", build_lstm, SEQUENCE),
+    Method("transformer", build_transformer, ROUNDS),
+    Method("MANN", build_mann, ROUNDS),
+    Method("LSTM", build_lstm, ROUNDS),
+)
