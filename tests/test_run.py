@@ -69,9 +69,9 @@ def test_it_can_be_called_from_another_folder_and_passes_exit_codes_on(folder, t
     make_venv(folder)
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     env = {"PATH": SYSTEM, "PYTHONPATH": str(folder)}
-    done = subprocess.run([folder / "run", "pipeline", "stats"], cwd=elsewhere, env=env, capture_output=True, text=True)
+    done = subprocess.run([folder / "run", "pipeline", "merge"], cwd=elsewhere, env=env, capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: params.yaml is not here")
+    assert done.stderr.startswith("error: params.yaml does not exist")
 
 
 def start_dvc(folder: Path, path: str) -> "subprocess.CompletedProcess[str]":

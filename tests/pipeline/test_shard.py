@@ -30,7 +30,7 @@ def test_one_and_two_workers_write_the_same_bytes(dataset, tmp_path):
     other = build_dataset(tmp_path, workers=2)
     folders = [dataset.root / "data/shards", dataset.root / "manifests"]
     files = [path.relative_to(dataset.root) for folder in folders for path in folder.iterdir()]
-    assert len(files) == 3 + 4 + 8  # shards, the documents beside them, manifests
+    assert len(files) == 3 + 4 + 9  # shards, the documents beside them, manifests
     for path in files:
         assert (dataset.root / path).read_bytes() == (other.root / path).read_bytes(), path
 

@@ -482,7 +482,7 @@ def mutated_manifests(count):
 
 def test_damaged_manifests_are_refused(finished, monkeypatch):
     monkeypatch.chdir(finished.root)
-    assert mutated_manifests(20).total() == 160
+    assert mutated_manifests(20).total() == 180
 
 
 @pytest.mark.slow

@@ -175,11 +175,11 @@ def answers(instructions, folder, engine, timeout_s=30.0, progress=os.devnull):
 def test_crashes_and_hangs_fail_their_task_alone(nodes, tmp_path):
     actions = {"good": 0, "dies": "die", "hangs": "hang", "fine": 0}
     instructions = [Instruction(name, action) for name, action in actions.items()]
-    assert call_in_process(tmp_path, answers, instructions, tmp_path, engine_on(nodes[0]), 10) == {
+    assert call_in_process(tmp_path, answers, instructions, tmp_path, engine_on(nodes[0]), 30) == {
         "good": "good",
         "fine": "fine",
         "dies": "worker_died: the worker process died (signal SIGSEGV)",
-        "hangs": "timeout: no result after 10 s",
+        "hangs": "timeout: no result after 30 s",
     }
 
 
