@@ -8,6 +8,10 @@ from torch.utils._pytree import tree_map_only
 
 Values = TypeVar("Values")
 
+# Numbers below 1e-38 are zero: a CPU takes several times as long for them, and training with momentum and GELU makes many.
+# Here, because threads take the mode from the one that starts them.
+torch.set_flush_denormal(True)
+
 
 def pick_device() -> torch.device:
     """This process's GPU if there is one, else the CPU; with its number, because threads start at GPU 0."""
