@@ -130,5 +130,5 @@ lock: setup  ## resolve pyproject.toml into requirements.txt and requirements-da
 
 compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url pyproject.toml
 
-clean:  ## remove the outputs of all stages (not .venv)
-	rm -rf data checkpoints metrics plots reports site dvclive manifests/*.parquet
+clean:  ## remove the outputs of all stages but those in git (not .venv)
+	rm -rf data checkpoints plots/*.png plots/stage3 reports site dvclive manifests/*.parquet

@@ -27,9 +27,9 @@ def test_pulled_dataset_is_the_pushed_one_and_nothing_is_left_to_do(tmp_path: Pa
 
     there = Project(tmp_path / "there")
     there.root.mkdir()
-    for name in ("common", "pipeline", "training", "manifests", "data", "metrics", "clips", ".dvc/cache", ".dvc/tmp"):
+    for name in ("common", "pipeline", "training", "manifests", "data", "clips", ".dvc/cache", ".dvc/tmp"):
         assert (here.root / name).exists()
-    code = shutil.ignore_patterns("manifests", "data", "metrics", "clips", "cache", "tmp", "__pycache__")
+    code = shutil.ignore_patterns("manifests", "data", "clips", "cache", "tmp", "__pycache__")
     shutil.copytree(here.root, there.root, ignore=code, dirs_exist_ok=True)
     dvc(there, "pull", "verify", "--with-deps")
     assert_same(outputs(there), outputs(here))

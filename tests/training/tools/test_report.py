@@ -1,5 +1,6 @@
 """The results page shows every number beside the paper's, names what is missing or wrong, and keeps hostile names as text."""
 
+import hashlib
 import json
 import math
 import re
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from common.errors import ParamError, WorkError
 from common.files import write_bytes, write_json
@@ -18,7 +20,7 @@ from tests.training import toy
 from training import params
 from training.engine.runs import pretrain_run, stage1_run, stage2_run
 from training.tools import report
-from training.tools.report import charts, curves, runs, settings, tables
+from training.tools.report import charts, curves, locked, runs, settings, tables
 from training.tools.report.charts import Guide, Interval, IntervalChart, Line, LineChart, Point
 
 HOSTILE = "<script>alert('x')</script> & \"quoted\" \u202eעברית " + "long" * 50
@@ -462,6 +464,28 @@ def test_results_of_other_params_are_stale(project):
     states = {row[0]: row[-1] for row in Document(page()).tables["Main results"]}
     assert (states["pre-training"], states["stage 1"], states["stage 2"]) == ("current", "stale", "stale")
     assert "Stale: made with other params" in page()
+
+
+def test_results_of_a_run_elsewhere_are_recorded_in_dvc_lock(project):
+    (project / "logs/pretrain.jsonl").unlink()
+    assert locked.state_of("pretrain") == "unknown"
+    metrics = project / "metrics/pretrain.json"
+    output = {"path": "metrics/pretrain.json", "md5": hashlib.md5(metrics.read_bytes()).hexdigest()}
+    sections = yaml.safe_load((project / "params.yaml").read_text())
+    recorded = {
+        "corpus": sections["corpus"],
+        "pretrain": sections["pretrain"],
+        "loader.shuffle": sections["loader"]["shuffle"],
+    }
+    lock = {"stages": {"pretrain": {"outs": [output], "params": {"params.yaml": recorded}}}}
+    (project / "dvc.lock").write_text(yaml.safe_dump(lock))
+    assert "Not run here: the results that" in page()
+    toy.write_params(project, pretrain__seed=7)
+    assert locked.state_of("pretrain") == "stale"
+    metrics.write_text(metrics.read_text() + "\n")
+    assert locked.state_of("pretrain") == "unknown"
+    (project / "dvc.lock").write_text("stages: 3")
+    assert locked.state_of("pretrain") == "unknown"
 
 
 def test_a_run_that_has_not_ended_is_unfinished(project):
