@@ -26,7 +26,7 @@ from training.fewshot.head import Head
 from training.fewshot.heads import HEADS, build_head
 from training.fewshot.methods import build_classifier
 from training.fewshot.predict import accuracies, embed_clips, embed_views, predict
-from training.params import EncoderName, FeatureKind, HeadName, Optimiser, Stage3
+from training.params import NAMED_HEADS, EncoderName, FeatureKind, HeadName, Optimiser, Stage3
 
 _EPISODES = 400
 _VIEWS = 4
@@ -40,7 +40,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=8, help="of each class, 6 at least")
     parser.add_argument("--encoders", nargs="+", default=["pretrained", "random"])
     parser.add_argument("--kinds", nargs="+", default=["mean", "change"])
-    parser.add_argument("--heads", nargs="+", default=["nearest_mean", "prototypes", "mann"])
+    heads = sorted(set(HEADS) - set(NAMED_HEADS))
+    parser.add_argument("--heads", nargs="+", choices=heads, default=["nearest_mean", "prototypes", "mann"])
     chosen = parser.parse_args()
     torch.set_num_threads(1)
     settings = params.load()

@@ -38,7 +38,7 @@ from training.fewshot.protonet import PrototypeHead
 from training.models import MAE, create_model
 from training.models.masking import Masking
 from training.models.preprocess import preprocess
-from training.params import Optimiser, Stage3
+from training.params import NAMED_HEADS, Optimiser, Stage3
 
 _VERSION = 1  # of the code that shapes weights
 _BLOCKS = 8  # of file numbers, in a class
@@ -300,7 +300,7 @@ def _heads(
     found: dict[str, Tensor] = {}
     for name, kind in HEADS.items():
         # Others work on frame-wise embeddings, which vectors pooled over time are not, or on names, of which there are few.
-        if kind.inputs not in inputs or getattr(kind, "named", False) or (kind.trained and encoder == "random"):
+        if kind.inputs not in inputs or name in NAMED_HEADS or (kind.trained and encoder == "random"):
             continue
         head = build_head(name, stage)
         if kind.trained:

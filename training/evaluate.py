@@ -28,6 +28,7 @@ from training.fewshot.features import extract
 from training.fewshot.head import Head
 from training.fewshot.methods import METHODS, Method
 from training.fewshot.predict import accuracies, embed_clips, predict
+from training.fewshot.text import ClassNames, class_names
 from training.fewshot.trainer import FrozenFeatures, TrainedMethod, load_method
 from training.models import MAE
 from training.params import EncoderName, Stage3, TrainingParams
@@ -80,8 +81,10 @@ def main() -> None:
     episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
     features = FrozenFeatures(autoencoders, data, windows=stage.windows, grid=stage.feature_grid, kind=stage.features)
     embedded = {name: embed_test(METHODS[name], trained[name], features, stage) for name in trained}
+    told = any(METHODS[name].named for name in stage.methods)
+    names = class_names(data.rows, stage.text) if told else None
     predicted = {
-        name: predict(trained[name].learner.head, embedded[name], episodes, stage.way) for name in stage.methods
+        name: predict(trained[name].learner.head, embedded[name], episodes, stage.way, names) for name in stage.methods
     }
     results = compare({name: accuracies(predicted[name], episodes) for name in stage.methods}, stage.way)
     heads = {name: trained[name].learner.head for name in stage.methods}
@@ -92,13 +95,17 @@ def main() -> None:
     )
     write_curves(results)
     found = {"classes": len(classes.unique()), "way": stage.way, "instances": instances}
-    by_source = measure_by_source(heads, embedded, data.rows, settings)
+    by_source = measure_by_source(heads, embedded, data.rows, settings, names)
     write_metrics("evaluate", {**found, "by_source": by_source, **results})
     print_summary(results)
 
 
 def measure_by_source(
-    heads: Mapping[str, Head], embedded: Mapping[str, Tensor], rows: Sequence[Clip], settings: TrainingParams
+    heads: Mapping[str, Head],
+    embedded: Mapping[str, Tensor],
+    rows: Sequence[Clip],
+    settings: TrainingParams,
+    names: ClassNames | None = None,
 ) -> dict[str, dict[str, object]]:
     """Accuracies in episodes whose classes are all of one source, for each source that has as many classes.
 
@@ -107,6 +114,7 @@ def measure_by_source(
         embedded: what they work on, of all clips, (N, ...).
         rows: the clips.
         settings: all params.
+        names: of the clips' classes, for heads that are told them.
     """
     way, ids = settings.stage3.way, class_ids(rows)
     found: dict[str, dict[str, object]] = {}
@@ -118,7 +126,7 @@ def measure_by_source(
             episodes = sampler.draw(settings.evaluate.episodes, Generator().manual_seed(settings.evaluate.seed))
             found[source] = {"classes": len(ids[clips].unique()), "instances": instances}
             for name, head in heads.items():
-                hits = accuracies(predict(head, embedded[name], episodes, way), episodes)
+                hits = accuracies(predict(head, embedded[name], episodes, way, names), episodes)
                 found[source][name] = {"few_shot": summarise(hits, way)["few_shot"]}
     return found
 

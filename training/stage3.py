@@ -14,6 +14,7 @@ from training.engine.runs import stage3_run
 from training.engine.setup import build_autoencoder, load_autoencoders, load_windows
 from training.fewshot.classes import split_classes, training_rows
 from training.fewshot.methods import METHODS
+from training.fewshot.text import class_names
 from training.fewshot.trainer import FrozenFeatures, Trainer
 from training.models import MAE
 from training.params import TrainingParams
@@ -28,6 +29,8 @@ def main() -> None:
     clips = Clips(shards=settings.loader.shards)
     rows = training_rows(clips, stage)
     split_classes(rows, stage)  # fails before any work
+    if any(METHODS[name].named for name in stage.methods):
+        class_names(rows, stage.text)  # the same, where a sentence encoder cannot be read
     autoencoders = load_autoencoders(settings, clips.size)
     data = load_windows(clips, rows, autoencoders["pretrained"].config, settings.pretrain, "pretrain", settings.loader)
     features = FrozenFeatures(autoencoders, data, windows=stage.windows, grid=stage.feature_grid, kind=stage.features)

@@ -61,6 +61,11 @@ def test_every_value_in_the_file_reaches_the_settings(here):
             {"stage3__methods": ["trx_random"], "stage3__features": "mean"},
             r"stage3: methods has trx_random: must be without trx where features is mean",
         ),
+        (
+            {"stage3__methods": ["text_prototypes_finetuned"]},
+            r"stage3: methods has text_prototypes_finetuned: must be on a frozen encoder",
+        ),
+        ({"stage3__text__ngrams": [5, 3]}, r"stage3\.text: ngrams is \[5, 3\]: must be the least and the most"),
         ({"stage3__trx__cardinalities": []}, r"stage3\.trx: cardinalities is \[\]: must hold at least one"),
         ({"stage3__way": 1}, r"stage3\.way is 1: must be from 2 to 100"),
         ({"stage3__ways": 5}, r"stage3\.ways is unknown: did you mean way\?"),

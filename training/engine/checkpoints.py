@@ -108,6 +108,19 @@ def save(run: Run, state: TrainState, history: History, *, done: bool) -> None:
     write_checkpoint(content, run.path)
 
 
+def save_result(run: Run, model: nn.Module) -> None:
+    """Write the checkpoint of a run that has no steps, atomically, for `load_finished`."""
+    sweep(run.path.parent)
+    content = {
+        "format": FORMAT,
+        "fingerprint": run.fingerprint,
+        "done": True,
+        "model": model.state_dict(),
+        "history": {},
+    }
+    write_checkpoint(content, run.path)
+
+
 def resume(run: Run, state: TrainState) -> History:
     """Load the run's checkpoint into `state`, and return its history.
 

@@ -1,10 +1,11 @@
 """The training runs of all stages: their checkpoints' names, and fingerprints of everything that shapes their weights."""
 
 from dataclasses import asdict, replace
+from pathlib import Path
 
 from training.engine.checkpoints import Run, data_fingerprint, fingerprint
 from training.engine.weights import weights_digest
-from training.params import END_TO_END, LabelledAugmentation, TrainingParams
+from training.params import END_TO_END, NAMED_HEADS, LabelledAugmentation, TrainingParams
 
 # Raise a stage's version when its code gives other weights for the same params and data: what older code has trained is then
 # trained again. tests/training/test_golden.py fails when losses change and the version does not.
@@ -48,10 +49,17 @@ def stage2_run(settings: TrainingParams, network: str) -> Run:
 def stage3_run(settings: TrainingParams, name: str) -> Run:
     """A run of stage 3: a method, or an embedding."""
     stage = settings.stage3
-    # Neither the list of methods changes any of them nor, on a frozen encoder, training end to end.
+    # Neither the list of methods changes any of them nor, on a frozen encoder, training end to end, nor vectors of class names
+    # those that are not told any.
     shaping = asdict(replace(stage, methods=("untrained",)))
     if not name.endswith(END_TO_END):
         del shaping["end_to_end"]
+    if not name.startswith(NAMED_HEADS):
+        del shaping["text"]
+    elif (
+        stage.text.encoder is not None and Path(stage.text.encoder).is_dir()
+    ):  # not told by name: it may hold other weights
+        shaping["text"]["encoder"] = weights_digest(stage.text.encoder)
     digest = fingerprint(VERSIONS["stage3"], pretrain_run(settings).fingerprint, shaping)
     return Run(f"stage3/{name}", digest, stage.seed, settings.train.compile)
 

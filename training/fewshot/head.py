@@ -26,6 +26,14 @@ class Head(nn.Module, ABC):
             Logits (B, Q, way).
         """
 
+    def named(self, names: Tensor) -> "Head":  # noqa: ARG002 (heads that use names override it)
+        """The head for episodes whose classes have these names; itself unless it makes use of them.
+
+        Args:
+            names: vectors of the classes' names (B, way, D), in the order of their labels.
+        """
+        return self
+
     def rounds(self, embedded: Tensor, labels: Tensor) -> Tensor:
         """Classify every clip of each round with all clips of the earlier rounds as support.
 

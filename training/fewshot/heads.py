@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from training.fewshot.anil import ANILHead
+from training.fewshot.frame_prototypes import FramePrototypeHead
 from training.fewshot.head import Head
 from training.fewshot.linear import LinearHead
 from training.fewshot.lstm import LSTMMemory
@@ -16,6 +17,8 @@ from training.fewshot.nearest import NearestMeanHead
 from training.fewshot.otam import OTAMHead
 from training.fewshot.protonet import PrototypeHead
 from training.fewshot.recurrent import RecurrentHead
+from training.fewshot.text import vector_length
+from training.fewshot.text_prototypes import TextPrototypeHead
 from training.fewshot.transformer import TransformerHead
 from training.fewshot.trx import TRXHead
 from training.params import HeadName, Stage3
@@ -34,7 +37,7 @@ class HeadKind:
     Args:
         build: a freshly initialised head of these params; random weights are drawn by torch's global generator.
         inputs: what it works on.
-        trained: it learns from episodes of the training classes, in a run of its own.
+        trained: it learns from the training classes, in a run of its own: from episodes or, of `NAMED_HEADS`, from their names.
     """
 
     build: Callable[[Stage3], Head]
@@ -81,6 +84,10 @@ def _anil(settings: Stage3) -> Head:
     return ANILHead(settings.embedding, settings.way, scale=settings.embedding_scale, **asdict(settings.anil))
 
 
+def _text_prototypes(settings: Stage3) -> Head:
+    return TextPrototypeHead(vector_length(settings.text), settings.embedding)
+
+
 def _trx(settings: Stage3) -> Head:
     chosen, scale = settings.trx, settings.embedding_scale
     return TRXHead(settings.embedding, width=chosen.width, cardinalities=chosen.cardinalities, scale=scale)
@@ -93,6 +100,8 @@ HEADS: dict[HeadName, HeadKind] = {
     "maml": HeadKind(_maml, trained=True),
     "anil": HeadKind(_anil, trained=True),
     "prototypes": HeadKind(lambda _: PrototypeHead()),
+    "text_prototypes": HeadKind(_text_prototypes, trained=True),
+    "frame_prototypes": HeadKind(lambda _: FramePrototypeHead(), inputs="frames"),
     "otam": HeadKind(lambda settings: OTAMHead(settings.otam.gamma), inputs="frames"),
     "trx": HeadKind(_trx, inputs="frames", trained=True),
     "linear": HeadKind(lambda _: LinearHead(_RIDGE_PENALTY), inputs="features"),

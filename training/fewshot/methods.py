@@ -13,7 +13,7 @@ from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmb
 from training.fewshot.features import FeatureShape
 from training.fewshot.heads import HEADS, Inputs, build_head
 from training.fewshot.learner import FewShotLearner
-from training.params import END_TO_END, UNTRAINED, EncoderName, HeadName, Stage3
+from training.params import END_TO_END, NAMED_HEADS, UNTRAINED, EncoderName, HeadName, Stage3
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,13 @@ class Method:
 
     @property
     def trains_head(self) -> bool:
-        """True if the head learns from episodes: of embeddings, in a run of its own, where the encoder is frozen."""
+        """True if the head learns: from embeddings, in a run of its own, where the encoder is frozen."""
         return self.trained and HEADS[self.head].trained
+
+    @property
+    def named(self) -> bool:
+        """True if the head is told the names of an episode's classes."""
+        return self.head in NAMED_HEADS
 
 
 METHODS: dict[str, Method] = {

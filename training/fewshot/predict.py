@@ -7,6 +7,7 @@ from torch.nn import functional as F
 from training.fewshot.adapter import ClipEmbedding, FlatEmbedding
 from training.fewshot.episodes import Episodes
 from training.fewshot.head import Head
+from training.fewshot.text import ClassNames
 
 _EPISODES, _CLIPS = 20, 64  # of a batch
 
@@ -33,7 +34,7 @@ def embed_views(embedding: ClipEmbedding, features: Tensor, device: torch.device
 
 
 @torch.no_grad()
-def predict(head: Head, embedded: Tensor, episodes: Episodes, way: int) -> Tensor:
+def predict(head: Head, embedded: Tensor, episodes: Episodes, way: int, names: ClassNames | None = None) -> Tensor:
     """The label that a head predicts for every clip of each round, from the rounds before it.
 
     Args:
@@ -41,21 +42,25 @@ def predict(head: Head, embedded: Tensor, episodes: Episodes, way: int) -> Tenso
         embedded: of all clips, (N, E), on the head's device.
         episodes: of these clips.
         way: classes in an episode.
+        names: of the clips' classes, for a head that is told them.
 
     Returns:
         (episodes, rounds, way), on the host.
     """
-    return episode_logits(head, embedded, episodes, way).argmax(-1)
+    return episode_logits(head, embedded, episodes, way, names).argmax(-1)
 
 
 @torch.no_grad()
-def episode_logits(head: Head, embedded: Tensor, episodes: Episodes, way: int) -> Tensor:
+def episode_logits(
+    head: Head, embedded: Tensor, episodes: Episodes, way: int, names: ClassNames | None = None
+) -> Tensor:
     """The logits that `predict` takes the largest of, (episodes, rounds, way, way), on the host."""
     found = []
     for clips, labels in zip(episodes.clips.split(_EPISODES), episodes.labels.split(_EPISODES), strict=True):
         shown = embedded[clips.to(embedded.device)]
         known = F.one_hot(labels, way).to(shown)
-        found.append(head.rounds(shown, known).cpu())
+        told = head if names is None else head.named(names.of(Episodes(clips, labels)).to(shown))
+        found.append(told.rounds(shown, known).cpu())
     return torch.cat(found)
 
 

@@ -13,6 +13,7 @@ from training.fewshot.classes import TrainingClasses
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.head import Head
 from training.fewshot.predict import episode_logits
+from training.fewshot.text import ClassNames
 from training.params import Stage3
 
 _VALIDATION_EPISODES = 300
@@ -109,7 +110,9 @@ def episode_losses(head: Head, embedded: Tensor, labels: Tensor, way: int) -> di
     return {"loss": loss, "accuracy": (logits[:, -1].argmax(-1) == labels[:, -1]).float().mean()}
 
 
-def validate(head: Head, embedded: Tensor, measured: TrainingClasses, settings: Stage3) -> Mapping[str, float]:
+def validate(
+    head: Head, embedded: Tensor, measured: TrainingClasses, settings: Stage3, names: ClassNames | None = None
+) -> Mapping[str, float]:
     """The loss on classes that are not trained on, and accuracies after one labelled clip per class and in the last round.
 
     Args:
@@ -117,9 +120,10 @@ def validate(head: Head, embedded: Tensor, measured: TrainingClasses, settings: 
         embedded: of all clips, (N, E).
         measured: the classes.
         settings: `way`, and the seed of the episodes.
+        names: of the clips' classes, for a head that is told them.
     """
     episodes = measured.sampler.draw(_VALIDATION_EPISODES, Generator().manual_seed(settings.seed))
-    logits = episode_logits(head.eval(), embedded, episodes, settings.way)
+    logits = episode_logits(head.eval(), embedded, episodes, settings.way, names)
     loss = F.cross_entropy(logits.flatten(0, 2), episodes.labels.flatten())
     by_round = (logits.argmax(-1) == episodes.labels).float().mean((0, 2))
     return {"loss": float(loss), "validation_1shot": float(by_round[1]), "validation_last": float(by_round[-1])}

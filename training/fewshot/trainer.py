@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import NamedTuple
 
 from torch import Tensor
 
 from training.data.windows import ClipWindows
-from training.engine.checkpoints import History, Run, load_finished
+from training.engine.checkpoints import History, Run, load_finished, save_result
 from training.engine.loop import train
 from training.engine.statistics import mean_of_last
 from training.fewshot.adapter import ClassifiedEmbedding, FlatEmbedding
@@ -20,6 +21,8 @@ from training.fewshot.learner import FewShotLearner
 from training.fewshot.methods import Method, build_classifier, build_learner, embedding_run
 from training.fewshot.predict import embed_clips, embed_views
 from training.fewshot.tasks import class_task, episode_task, validate
+from training.fewshot.text import ClassNames, class_names
+from training.fewshot.text_prototypes import TextPrototypeHead
 from training.models import MAE
 from training.models.encoder import Encoder
 from training.params import EncoderName, FeatureKind, Stage3
@@ -110,7 +113,8 @@ class Trainer:
         head = self._head(method)
         if self._measured is not None and method.trains_embedding:
             embedded = embed_clips(embedding, self._features(method.encoder), self._data.device)
-            self._record(method.name, validate(head, embedded, self._measured, self._settings))
+            names = self._names if method.named else None
+            self._record(method.name, validate(head, embedded, self._measured, self._settings, names))
         return TrainedMethod(encoder, FewShotLearner(embedding, head, self._settings.way))
 
     def _embedding(self, method: Method) -> ClassifiedEmbedding:
@@ -127,13 +131,16 @@ class Trainer:
         return self._embeddings[name]
 
     def _head(self, method: Method) -> Head:
-        """The method's head, trained on episodes of embeddings if it is one that learns."""
+        """The method's head, trained on embeddings if it is one that learns."""
         settings = self._settings
         head = build_head(method.head, settings).to(self._data.device)
         if not method.trains_head:
             return head
         embedding, name = self._embedding(method).embedding, embedding_run(method.encoder, method.inputs)
         features, device = self._features(method.encoder), self._data.device
+        if isinstance(head, TextPrototypeHead):
+            self._fit(method, head, embed_clips(embedding, features, device))
+            return head
         if name not in self._views:
             self._views[name] = embed_views(embedding, features, device, views=settings.views, seed=settings.seed)
         measured = None
@@ -142,6 +149,21 @@ class Trainer:
         task = episode_task(head, self._training.sampler, self._views[name], settings, measured)
         self._record(method.name, summarise(train(self._run(method.name), head, settings.optimiser, task)))
         return head
+
+    def _fit(self, method: Method, head: TextPrototypeHead, embedded: Tensor) -> None:
+        """Learn the head's prior from the names of the training classes and embeddings of all clips, (N, E)."""
+        training, names = self._training, self._names
+        vectors = names.of_classes(training.clips, training.numbers)
+        explained = head.fit(vectors, embedded.cpu()[training.clips], training.numbers)
+        save_result(self._run(method.name), head)
+        print(
+            f"stage3: {method.name}: names of other classes predict {explained:.0%} of the variance between class means; a name "
+            f"counts as {head.clips:.2f} clips"
+        )
+
+    @cached_property
+    def _names(self) -> ClassNames:
+        return class_names(self._data.rows, self._settings.text)
 
     def _train_end_to_end(self, method: Method) -> TrainedMethod:
         """Train encoder, embedding and head together.

@@ -7,7 +7,9 @@ from common.sections import SECTIONS
 from training.params.augmentation import ClipAugmentation, LabelledAugmentation
 from training.params.evaluate import Ablation, Evaluate
 from training.params.heads import (
+    NAMED_HEADS,
     Adapter,
+    ClassText,
     GradientSteps,
     HeadName,
     InContextTransformer,
@@ -25,10 +27,12 @@ from training.params.stage3 import END_TO_END, UNTRAINED, EncoderName, EndToEnd,
 
 __all__ = [
     "END_TO_END",
+    "NAMED_HEADS",
     "UNTRAINED",
     "Ablation",
     "Adapter",
     "Autoencoder",
+    "ClassText",
     "ClipAugmentation",
     "Compile",
     "EncoderName",

@@ -12,11 +12,15 @@ HeadName = Literal[
     "maml",
     "anil",
     "prototypes",
+    "text_prototypes",
+    "frame_prototypes",
     "otam",
     "trx",
     "linear",
     "nearest_mean",
 ]
+NAMED_HEADS: tuple[HeadName, ...] = ("text_prototypes",)
+"""Heads that are told the names of an episode's classes."""
 Scale = Annotated[float, Range(0.0, 1000.0)]
 
 
@@ -91,6 +95,27 @@ class GradientSteps:
     inner_lr: Scale
     rate: Literal["fixed", "scalar", "per_weight"]
     order: Literal["first", "second"]
+
+
+@dataclass(frozen=True)
+class ClassText:
+    """Vectors of class names, for the head `text_prototypes`.
+
+    Args:
+        encoder: folder or hub name of a sentence encoder; None: counts of hashed n-grams.
+        ngrams: least and most characters of an n-gram within a word.
+        words: most words in a row that count as one n-gram.
+        buckets: that n-grams are hashed to, the values of a vector.
+    """
+
+    encoder: str | None
+    ngrams: tuple[Positive, ...]
+    words: Positive
+    buckets: Positive
+
+    def __post_init__(self) -> None:
+        if len(self.ngrams) != 2 or self.ngrams[0] > self.ngrams[1]:
+            raise ValueError(f"ngrams is {list(self.ngrams)}: must be the least and the most characters")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from typing import Annotated, Literal, get_args
 
 from common.params import Count, Fraction, Positive, Range
 from training.params.heads import (
+    NAMED_HEADS,
     Adapter,
+    ClassText,
     GradientSteps,
     HeadName,
     InContextTransformer,
@@ -80,6 +82,7 @@ class Stage3:
     transformer: InContextTransformer
     maml: GradientSteps
     anil: GradientSteps
+    text: ClassText
     otam: TemporalAlignment
     trx: TemporalRelations
     embedding_optimiser: Optimiser
@@ -114,3 +117,10 @@ class Stage3:
         tuples = next((name for name in self.methods if name.startswith("trx_")), None)
         if tuples is not None and self.features == "mean":
             raise ValueError(f"methods has {tuples}: must be without trx where features is mean, one vector a window")
+        named = next(
+            (name for name in self.methods if name.startswith(NAMED_HEADS) and name.endswith(END_TO_END)), None
+        )
+        if named is not None:
+            raise ValueError(
+                f"methods has {named}: must be on a frozen encoder, from whose embeddings of classes it learns"
+            )

@@ -2,6 +2,7 @@
 
 from training.params import (
     Adapter,
+    ClassText,
     EndToEnd,
     GradientSteps,
     InContextTransformer,
@@ -32,6 +33,7 @@ def settings(**changes: object) -> Stage3:
         **{name: GradientSteps(5, 2, 0.5, "fixed", "second") for name in ("maml", "anil")},
         **{"otam": TemporalAlignment(0.1), "trx": TemporalRelations(5, (2,))},
         **{"embedding_optimiser": optimiser, "optimiser": optimiser, "seed": 0},
+        "text": ClassText(encoder=None, ngrams=(3, 4), words=2, buckets=64),
         "end_to_end": EndToEnd(instances=2, micro_batch=None, class_weight=1.0, finetuned=optimiser, scratch=optimiser),
     }
     return Stage3(**(values | changes))  # type: ignore[arg-type]

@@ -48,7 +48,7 @@ def trainer(data, chosen):
 def test_frame_wise_methods_share_an_embedding_of_their_own():
     assert embedding_run("random", METHODS["otam_random"].inputs) == "frames_random"
     assert embedding_run("random", METHODS["mann_random"].inputs) == "embedding_random"
-    for name in ("otam_pretrained", "trx_pretrained"):
+    for name in ("otam_pretrained", "trx_pretrained", "frame_prototypes_pretrained"):
         learner = build_learner(METHODS[name], FeatureShape(4, 2, 5), settings())
         assert isinstance(learner.embedding.adapter, FrameAdapter)
         logits, embedded = learner.rounds(torch.randn(2, 4, 3, 2, 4, 4, 5), torch.rand(2, 4, 3).argsort(2))
@@ -82,7 +82,7 @@ def test_finished_frame_wise_methods_are_loaded_as_they_were_trained(data):
         assert torch.equal(loaded.head.rounds(shown, labels), method.learner.head.eval().rounds(shown, labels))
 
 
-@pytest.mark.parametrize("name", ["otam_finetuned", "trx_finetuned", "trx_scratch"])
+@pytest.mark.parametrize("name", ["otam_finetuned", "trx_finetuned", "trx_scratch", "frame_prototypes_finetuned"])
 def test_frame_wise_methods_train_the_encoder_end_to_end(data, name):
     training = trainer(data, settings())
     encoder = training.train(METHODS[name]).encoder
@@ -102,7 +102,8 @@ def test_methods_train_on_mean_tokens_too(data):
 
 
 @pytest.mark.parametrize(
-    ("kind", "methods"), [("change", ["otam_pretrained", "trx_pretrained"]), ("mean", ["otam_random"])]
+    ("kind", "methods"),
+    [("change", ["frame_prototypes_pretrained", "otam_pretrained", "trx_pretrained"]), ("mean", ["otam_random"])],
 )
 def test_the_stages_train_and_evaluate_frame_wise_methods(trained_project, tmp_path, monkeypatch, kind, methods):
     root = tmp_path / "project"

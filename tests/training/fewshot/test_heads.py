@@ -12,7 +12,7 @@ from training.fewshot.protonet import PrototypeHead, class_means
 from training.fewshot.recurrent import RecurrentHead
 
 BATCH, ROUNDS, WAY, E = 2, 4, 3, 6
-NAMES = ("mann", "lstm", "transformer", "maml", "anil", "prototypes", "linear", "nearest_mean")
+NAMES = ("mann", "lstm", "transformer", "maml", "anil", "prototypes", "text_prototypes", "linear", "nearest_mean")
 HEADS = pytest.mark.parametrize("name", NAMES)
 RECURRENT = pytest.mark.parametrize("name", ["mann", "lstm"])
 
