@@ -110,5 +110,10 @@ class MAMLHead(GradientHead):
         rate: Rate = "fixed",
         order: Order = "second",
     ) -> None:
-        network = nn.Sequential(nn.Linear(embedding, hidden), nn.GELU(), nn.Linear(hidden, way))
-        super().__init__(nn.Identity(), network, scale=scale, steps=steps, inner_lr=inner_lr, rate=rate, order=order)
+        trunk, network = self._split(nn.Linear(embedding, hidden), nn.GELU(), nn.Linear(hidden, way))
+        super().__init__(trunk, network, scale=scale, steps=steps, inner_lr=inner_lr, rate=rate, order=order)
+
+    @staticmethod
+    def _split(first: nn.Linear, activation: nn.Module, second: nn.Linear) -> tuple[nn.Module, nn.Module]:
+        """The layers that are the same in all episodes, and those that are adapted."""
+        return nn.Identity(), nn.Sequential(first, activation, second)

@@ -41,7 +41,7 @@ def softmax(logits):
 def by_hand(model, support, labels, queries, *, detach):
     """An episode's logits by plain autograd, step by step."""
     inputs, asked = model.trunk(model.scale * support), model.trunk(model.scale * queries)
-    first, second = (model.network[0], model.network[2]) if isinstance(model, MAMLHead) else (None, model.network)
+    first, second = (None, model.network) if isinstance(model, ANILHead) else (model.network[0], model.network[2])
     layers = [layer for layer in (first, second) if layer is not None]
     weights = [weight for layer in layers for weight in (layer.weight, layer.bias)]
     number = itertools.accumulate([0, *(weight.numel() for weight in weights)])
