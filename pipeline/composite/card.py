@@ -1,10 +1,11 @@
 """The dataset card beside the shards, in Hugging Face's format: content, sources, terms, how it was made."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from pipeline.composite.dataset import PREVIEW, PREVIEW_PICTURE, PREVIEW_TAR
 from pipeline.params import PipelineParams
 from pipeline.records.facts import SourceFacts
 from pipeline.records.rows import SPLITS, ShardRow
@@ -38,14 +39,14 @@ def render(
     facts: Mapping[str, SourceFacts],
     settings: PipelineParams,
     *,
-    preview: str | None = None,
+    preview: Collection[str] = (),
 ) -> str:
     """The text of the card.
 
     Args:
         digests: sha256 of every shard, by file name.
         facts: of the sources, by name, in the order of params.yaml.
-        preview: name of the parquet file of animated clips, if there is one.
+        preview: names of the files of animated clips.
     """
     present = {name: source for name, source in facts.items() if any(row.source == name for row in rows)}
     multi_label = [source.title for source in present.values() if source.multi_label]
@@ -68,7 +69,9 @@ def render(
         ],
         sources=[(Part.of(name, (row for row in rows if row.source == name)), present[name]) for name in present],
         drawn=settings.corpus == "sample" and all(source.hosted for source in present.values()),
-        preview=preview,
+        preview=PREVIEW if PREVIEW in preview else None,
+        preview_tar=PREVIEW_TAR if PREVIEW_TAR in preview else None,
+        preview_picture=PREVIEW_PICTURE if PREVIEW_PICTURE in preview else None,
         class_rule=_RULES[settings.merge.class_rule].format(titles=" or ".join(multi_label)) if multi_label else None,
         shards=sorted(digests.items()),
         settings=settings,

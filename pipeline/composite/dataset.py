@@ -1,14 +1,14 @@
 """The finished dataset, as its metadata describes it: rows, shards, sources and params."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.params import PipelineParams
 from pipeline.records.facts import SourceFacts
 from pipeline.records.rows import CompositeRow, ShardRow
 
 CARD, INDEX, CROISSANT, CRATE = "README.md", "shards.parquet", "croissant.json", "ro-crate-metadata.json"
-PREVIEW = "preview.parquet"
+PREVIEW, PREVIEW_TAR, PREVIEW_PICTURE = "preview.parquet", "preview.tar", "preview.webp"
 VERSION, RELEASED = (
     "0.2.0",
     "2026-11-24",
@@ -35,7 +35,7 @@ class Dataset:
         shards: the tars.
         index: the content of manifests/shards.parquet.
         facts: of the sources, by name, in the order of params.yaml.
-        preview: content of a parquet file of animated clips; only where the dataset is published.
+        preview: files of animated clips by name; only where the dataset is published.
     """
 
     rows: Sequence[ShardRow]
@@ -44,7 +44,7 @@ class Dataset:
     index: bytes
     facts: Mapping[str, SourceFacts]
     settings: PipelineParams
-    preview: bytes | None = None
+    preview: Mapping[str, bytes] = field(default_factory=dict)
 
     @property
     def present(self) -> Mapping[str, SourceFacts]:

@@ -10,20 +10,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.composite import card, crate, croissant
-from pipeline.composite.dataset import CARD, CRATE, CROISSANT, INDEX, PREVIEW, Dataset, File
+from pipeline.composite.dataset import CARD, CRATE, CROISSANT, INDEX, Dataset, File
 
 
 def render(dataset: Dataset) -> Mapping[str, bytes]:
-    """The content of each file, by its name in the folder of the shards; the preview is one of them if there is one."""
-    preview = None if dataset.preview is None else PREVIEW
+    """The content of each file, by its name in the folder of the shards; those of the preview are among them if there is one."""
     digests = {shard.name: shard.sha256 for shard in dataset.shards}
     files = {
-        CARD: card.render(dataset.rows, digests, dataset.facts, dataset.settings, preview=preview).encode(),
+        CARD: card.render(
+            dataset.rows, digests, dataset.facts, dataset.settings, preview=list(dataset.preview)
+        ).encode(),
         INDEX: dataset.index,
         CROISSANT: to_json(croissant.build(dataset)),
+        **dataset.preview,
     }
-    if dataset.preview is not None:
-        files[PREVIEW] = dataset.preview
     described = [File(name, len(content), hashlib.sha256(content).hexdigest()) for name, content in files.items()]
     return files | {CRATE: to_json(crate.build(dataset, described))}
 

@@ -18,7 +18,8 @@ from tests.pipeline.tools.hub import serve
 
 NAMES = {
     *("test-000000.tar", "train-000000.tar", "train-000001.tar"),
-    *("README.md", "shards.parquet", "croissant.json", "ro-crate-metadata.json", "preview.parquet"),
+    *("README.md", "shards.parquet", "croissant.json", "ro-crate-metadata.json"),
+    *("preview.parquet", "preview.tar", "preview.webp"),
 }
 TOKEN = "hf_abcdefghijklmnop"
 
@@ -62,8 +63,14 @@ def test_published_card_names_the_preview_and_that_of_the_shards_does_not(projec
     publish.main((tmp_path / "out").as_uri())
     published, own = tmp_path / "out/README.md", project.root / "data/shards/README.md"
     assert 'load_dataset("parquet", data_files="preview.parquet")' in published.read_text()
+    assert "![clips of some classes, moving](preview.webp)" in published.read_text()
     assert "preview" not in own.read_text()
-    assert yaml.safe_load(published.read_text().split("---")[1]) == yaml.safe_load(own.read_text().split("---")[1])
+    front, own_front = (yaml.safe_load(path.read_text().split("---")[1]) for path in (published, own))
+    assert front.pop("configs") == [
+        *own_front.pop("configs"),
+        {"config_name": "preview", "data_files": "preview.tar"},
+    ]
+    assert front == own_front
 
 
 def test_preview_moves_as_the_clip_does(project, tmp_path):
@@ -81,11 +88,33 @@ def test_preview_moves_as_the_clip_does(project, tmp_path):
         assert np.abs(np.asarray(animation.convert("RGB")).astype(int) - first).max() > 20
 
 
-def test_hugging_face_datasets_reads_the_shards_and_the_preview(project, tmp_path):
+def test_picture_of_the_card_shows_clips_moving_side_by_side(project, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    publish.main((tmp_path / "out").as_uri())
+    clips = [row["clip_id"] for row in pq.read_table(tmp_path / "out/preview.parquet").to_pylist()]
+    picture = image.open(tmp_path / "out/preview.webp")
+    assert picture.n_frames == max(project.rows("shards")[clip]["valid_frames"] for clip in clips)
+    assert picture.width == len(clips) * (2 * 64 + 2)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_hugging_face_datasets_reads_the_shards_by_default_and_the_preview_by_its_name(project, tmp_path, streaming):
+    datasets = pytest.importorskip("datasets")
+    publish.main((tmp_path / "out").as_uri())
+    out, options = str(tmp_path / "out"), {"split": "train", "cache_dir": str(tmp_path / "cache")}
+    assert len(list(datasets.load_dataset(out, **options, streaming=streaming))) == 8
+    preview = list(datasets.load_dataset(out, "preview", **options, streaming=streaming))
+    rows = project.rows("shards")
+    assert {s["json"]["class_name"] for s in preview} == {"class 0", "class 1", "class 2"}
+    assert {s["json"]["clip_id"]: s["webp"].n_frames for s in preview} == {
+        s["__key__"]: rows[s["__key__"]]["valid_frames"] for s in preview
+    }
+
+
+def test_hugging_face_datasets_reads_the_parquet_file_of_the_preview(project, tmp_path):
     datasets = pytest.importorskip("datasets")
     publish.main((tmp_path / "out").as_uri())
     options = {"split": "train", "cache_dir": str(tmp_path / "cache")}
-    assert len(datasets.load_dataset(str(tmp_path / "out"), **options)) == 8
     preview = datasets.load_dataset("parquet", data_files=str(tmp_path / "out/preview.parquet"), **options)
     rows = project.rows("shards")
     assert {s["clip_id"]: s["animation"].n_frames for s in preview} == {
@@ -123,7 +152,7 @@ def test_interrupted_upload_continues_and_the_card_comes_last(project, tmp_path,
     assert json.loads((tmp_path / "out/published.json").read_text())["complete"] is False
     assert not (tmp_path / "out/README.md").exists()
     publish.main((tmp_path / "out").as_uri())
-    assert "6 were uploaded now" in capsys.readouterr().out
+    assert "8 were uploaded now" in capsys.readouterr().out
     assert contents(tmp_path / "out").keys() == NAMES | {"published.json"}
 
 
@@ -161,7 +190,7 @@ def test_dry_run_lists_files_and_bytes_and_uploads_nothing(project, tmp_path, ca
     lines = capsys.readouterr().out.splitlines()
     assert {line.split()[1] for line in lines[:-1]} == NAMES
     total = sum(int(line.split()[0].replace(",", "")) for line in lines[:-1])
-    assert f"8 files, {total:,} bytes" in lines[-1]
+    assert f"10 files, {total:,} bytes" in lines[-1]
     assert not (tmp_path / "out").exists()
 
 
@@ -216,7 +245,7 @@ def test_hub_that_fails_has_no_commit_and_the_next_run_sends_only_what_it_lacks(
     assert TOKEN not in str(caught.value)
     hub.broken_after = None
     publish.main("hf://datasets/somebody/drawn")
-    assert hub.uploads == 5  # three shards, the index, the preview: each once
+    assert hub.uploads == 6  # three shards, the index, the preview as parquet and as tar: each once
     assert len(hub.commits) == 1
 
 
