@@ -1,8 +1,10 @@
 """download: fetch the clips that the composite needs, probe each file on arrival, and record every annotated clip."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import sys
+from collections.abc import Sequence
 from itertools import pairwise
 
 from common.command import print_json
@@ -15,6 +17,7 @@ from pipeline.records import manifests
 from pipeline.records.rows import DownloadRow
 from pipeline.runner.per_clip import print_summary
 from pipeline.sources.spec import Source
+from pipeline.sources.traffic import Traffic
 
 
 def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False) -> None:
@@ -29,11 +32,12 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
         ParamError: `only` is none of `sources`.
     """
     settings = params.load()
-    chosen = _sources(settings, only)
+    traffic = Traffic(settings.download.max_mb_per_s)
+    chosen = _sources(settings, only, traffic)
     if dry_run:
         for source in chosen:
             if only in (None, source.name):
-                print(f"{source.name}:", *source.plan(), sep="\n  ")
+                print(f"{source.name}:", *source.plan().text, sep="\n  ")
         return
     _check_packages(settings)
     RAW.mkdir(parents=True, exist_ok=True)
@@ -52,10 +56,14 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
     spare = sum(row.status == "spare" for row in clips)
     print(f"download: {len(clips):,} clips annotated, {spare:,} spare")
     print_summary("download", clips)
+    if traffic.probed.clips or traffic.received:
+        print(traffic.line())
 
 
 def main_json(*, only: str | None = None, dry_run: bool = False, refill: bool = False) -> None:
-    """The plan of `--dry-run` as one JSON document: for each source, the lines of text about what would be fetched.
+    """The plan of `--dry-run` as one JSON document: for each source a `Plan` with the bytes of its files, and totals.
+
+    A number is null where it is known after the download only.
 
     Raises:
         ParamError: `dry_run` is false; `only` is none of `sources`.
@@ -63,18 +71,30 @@ def main_json(*, only: str | None = None, dry_run: bool = False, refill: bool = 
     if not dry_run or refill:
         raise ParamError("--json is for the plan: add --dry-run, without --refill")
     with contextlib.redirect_stdout(sys.stderr):
-        chosen = _sources(params.load(), only)
-        plans = [{"name": source.name, "plan": source.plan()} for source in chosen if only in (None, source.name)]
-    print_json({"sources": plans})
+        chosen = _sources(params.load(), only, Traffic())
+        plans = {source.name: source.plan() for source in chosen if only in (None, source.name)}
+    document = [{"name": name, **dataclasses.asdict(plan), "bytes": plan.bytes} for name, plan in plans.items()]
+    totals = {
+        "annotated": _total([plan.annotated for plan in plans.values()]),
+        "wanted": _total([plan.wanted for plan in plans.values()]),
+        "reserve": _total([plan.reserve for plan in plans.values()]),
+        "bytes": _total([plan.bytes for plan in plans.values()]),
+    }
+    print_json({"sources": document, "total": totals})
 
 
-def _sources(settings: params.PipelineParams, only: str | None) -> list[Source]:
+def _total(numbers: Sequence[int | None]) -> int | None:
+    """The sum; None if one of them is unknown."""
+    return None if None in numbers else sum(number for number in numbers if number is not None)
+
+
+def _sources(settings: params.PipelineParams, only: str | None, traffic: Traffic) -> list[Source]:
     """The sources of the run, with the sample's hosts drawn if it needs them."""
     if settings.corpus == "sample" and sources.needs_hosts(settings):
         from pipeline.sample import build_mirror
 
         build_mirror(MIRROR, workers=settings.engine.workers or None)
-    chosen = sources.create(settings)
+    chosen = sources.create(settings, traffic)
     names = [source.name for source in chosen]
     if only is not None and only not in names:
         raise ParamError(f"--only {only}: must be one of {', '.join(names)}")

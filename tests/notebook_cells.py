@@ -25,7 +25,9 @@ def run(cells: list[str]) -> list[dict[str, str] | None]:
 
 def _run(cell: str, name: str, names: dict[str, Any]) -> object:
     body = ast.parse(cell, name).body
-    last = body.pop() if body and isinstance(body[-1], ast.Expr) else None
+    last = body[-1] if body and isinstance(body[-1], ast.Expr) else None
+    if last is not None:
+        body.pop()
     exec(compile(ast.Module(body, []), name, "exec"), names)
     return None if last is None else eval(compile(ast.Expression(last.value), name, "eval"), names)
 

@@ -231,6 +231,8 @@ class Hosts:
                     _check_size(file.tell() + len(block), url)
                     if cancel.is_set():
                         raise Cancelled
+                    if not _is_web(self.locate(url)):  # `RemoteFile` counts its own
+                        self.retry.rate_limit.acquire(len(block), self.retry.sleep)
                     self.disk.reserve(len(block), name)
                     file.write(block)
                     bar.update(len(block))

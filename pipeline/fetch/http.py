@@ -55,17 +55,22 @@ class NotModified(Exception):
 
 
 class RateLimit:
-    """At most `bytes_per_s` on average over all readers that share it; None: unlimited. Thread-safe."""
+    """At most `bytes_per_s` on average over all readers that share it; None: unlimited. Thread-safe.
+
+    Attributes:
+        received: bytes of all readers so far.
+    """
 
     def __init__(self, bytes_per_s: float | None = None) -> None:
-        self._rate, self._next_slot = bytes_per_s, 0.0
+        self._rate, self._next_slot, self.received = bytes_per_s, 0.0, 0
         self._lock = threading.Lock()
 
     def acquire(self, count: int, sleep: Callable[[float], None]) -> None:
         """Sleep until the rate limit allows `count` more bytes."""
-        if self._rate is None:
-            return
         with self._lock:
+            self.received += count
+            if self._rate is None:
+                return
             now = time.monotonic()
             slot = max(self._next_slot, now)
             self._next_slot = slot + count / self._rate

@@ -169,7 +169,7 @@ def map_clips(
                 failed += outcome.error is not None
                 ledger[clip_id] = outcomes[clip_id] = outcome
                 if speed is not None:
-                    speed.add(decode_s=answer.decode_s)
+                    speed.add(decode_s=answer.decode_s, size=getattr(answer.result, "bytes", 0) or 0)
                 bar.set_postfix(failed=failed, refresh=False)
                 bar.update()
     return outcomes

@@ -6,7 +6,7 @@ A new dataset is a new module here: it is found by its place.
 import importlib
 import pkgutil
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from common.errors import ParamError
 from common.params import build
@@ -14,7 +14,19 @@ from pipeline.params import PipelineParams
 from pipeline.records.facts import SourceFacts
 from pipeline.sources.spec import Entry, Source, SourceSpec
 
-_SHARED = {"clips", "context", "extensions", "probe", "spec", "walk"}  # modules of this folder that are no dataset
+if TYPE_CHECKING:
+    from pipeline.sources.traffic import Traffic
+
+_SHARED = {
+    "clips",
+    "context",
+    "extensions",
+    "plan",
+    "probe",
+    "spec",
+    "traffic",
+    "walk",
+}  # modules of this folder that are no dataset
 
 
 def discover() -> dict[str, SourceSpec[Any]]:
@@ -66,14 +78,19 @@ def needs_hosts(params: PipelineParams) -> bool:
     return any(source.hosted for source in facts(params.sources).values())
 
 
-def create(params: PipelineParams) -> list[Source]:
-    """The sources that params.yaml asks for, in its order. Raises as `parse`."""
+def create(params: PipelineParams, traffic: "Traffic | None" = None) -> list[Source]:
+    """The sources that params.yaml asks for, in its order. Raises as `parse`.
+
+    Args:
+        traffic: counts what they receive and read, and limits the rate; by default one with the limit in params.yaml.
+    """
     # Imported here, so that stages that need facts only do not load requests, fsspec and av.
     from pipeline.sources.context import make_context
+    from pipeline.sources.traffic import Traffic
 
     entries = parse(params.sources)
     hosted = {entry.kind: name for name, entry in entries.items() if SPECS[entry.kind].facts.hosted}
     sites = tuple(site for spec in SPECS.values() for site in spec.sites(params.download))
-    context = make_context(params, sites, hosted)
+    context = make_context(params, sites, hosted, traffic or Traffic(params.download.max_mb_per_s))
     created = (SPECS[entry.kind].create(name, entry, context) for name, entry in entries.items())
     return [source for source in created if source is not None]

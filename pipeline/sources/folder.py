@@ -14,6 +14,7 @@ from pipeline.records.manifests import count_failures
 from pipeline.records.rows import DownloadRow
 from pipeline.sources.clips import Annotation, Arrival, Fetched, make_id, to_row
 from pipeline.sources.extensions import kinds_text, other_kind
+from pipeline.sources.plan import ClassPlan, FilesPlan, Plan
 from pipeline.sources.spec import SourceSpec
 from pipeline.sources.walk import Found, list_files, printable_path
 
@@ -56,19 +57,28 @@ class Folder:
         self.name, self._context = name, context
         self._root, self._windows, self._follow_links = Path(entry.root), entry.windows, entry.follow_links
 
-    def plan(self) -> list[str]:
-        """The number of clips, files and classes, and of files that are not clips."""
+    def plan(self) -> Plan:
+        """Clips, files and classes; files that are not clips are in the text alone."""
         listing = self._list()
-        classes = {clip.labels for clip, _ in listing.clips.values()}
+        classes = Counter(clip.labels[0] for clip, _ in listing.clips.values())
         sizes = {file.name: file.size for _, file in listing.clips.values()}
+        total = sum(sizes.values())
         lines = [
             f"{len(listing.clips):,} clips in {len(sizes):,} files of {len(classes):,} classes, "
-            f"{sum(sizes.values()) / 1e9:,.1f} GB, read in place"
+            f"{total / 1e9:,.1f} GB, read in place"
         ]
+        lost = count_failures(listing.lost)
         if listing.lost:
-            counts = ", ".join(f"{count:,} {code}" for code, count in count_failures(listing.lost).items())
+            counts = ", ".join(f"{count:,} {code}" for code, count in lost.items())
             lines.append(f"{len(listing.lost):,} more clips cannot be read ({counts})")
-        return lines + self._notes(listing)
+        return Plan(
+            (*lines, *self._notes(listing)),
+            (FilesPlan("read in place", needed=len(sizes), listed=len(sizes), bytes=total, kept_bytes=total),),
+            annotated=len(listing.clips) + len(listing.lost),
+            wanted=len(listing.clips),
+            lost=lost,
+            classes={label: ClassPlan(wanted=count, annotated=count) for label, count in classes.items()},
+        )
 
     def download(self) -> list[DownloadRow]:
         """One row per file, or per window of it; files that are not videos fail as `not_video`."""

@@ -13,6 +13,7 @@ from pipeline.params import Engine
 from pipeline.records.failures import ClipError, Failure
 from pipeline.runner import Job, Task, per_clip
 from pipeline.runner.ledger import digest, file_digest
+from pipeline.runner.speed import Speed
 from pipeline.sources.clips import Arrival, Fetched, Probed
 from pipeline.video.container import demux, open_video
 
@@ -26,13 +27,16 @@ class ProbeSettings:
     whole: bool
 
 
-def probe_all(arrivals: Mapping[str, Arrival], engine: Engine, label: str, *, whole: bool = True) -> dict[str, Fetched]:
+def probe_all(
+    arrivals: Mapping[str, Arrival], engine: Engine, label: str, *, whole: bool = True, speed: Speed | None = None
+) -> dict[str, Fetched]:
     """Probe files on all cores; those that have not changed since an earlier run are not read again.
 
     Args:
         arrivals: by clip_id.
         label: of the progress bar.
         whole: each file is one short clip, and is read to its end; else only its beginning.
+        speed: where to count the files that are read now.
     """
     tasks, keys, unread = [], {}, dict[str, Fetched]()
     for clip_id, arrival in arrivals.items():
@@ -45,7 +49,7 @@ def probe_all(arrivals: Mapping[str, Arrival], engine: Engine, label: str, *, wh
         keys[clip_id] = digest("probe", VERSION, status.st_size, status.st_mtime_ns, *what)
         tasks.append(Task(clip_id, arrival, status.st_size))
     job = Job(probe, ProbeSettings(whole), engine.timeout_s, engine.memory_mb or 0)
-    outcomes = per_clip.map_clips("download", job, tasks, keys, Probed, engine, label=label)
+    outcomes = per_clip.map_clips("download", job, tasks, keys, Probed, engine, label=label, speed=speed)
     return unread | {
         clip_id: Fetched(arrival.url, outcomes[clip_id], arrival.path)
         for clip_id, arrival in arrivals.items()

@@ -8,6 +8,7 @@ from pipeline.fetch.site import Site
 from pipeline.params import Download
 from pipeline.records.facts import SourceFacts
 from pipeline.records.rows import DownloadRow
+from pipeline.sources.plan import Plan
 
 if TYPE_CHECKING:
     from pipeline.sources.context import Context
@@ -26,8 +27,8 @@ class Source(Protocol):
 
     name: str  # under `sources` in params.yaml
 
-    def plan(self) -> list[str]:
-        """Lines of text about what `download` would fetch; reads annotation lists only."""
+    def plan(self) -> Plan:
+        """What `download` would fetch; reads annotation lists only."""
 
     def download(self) -> list[DownloadRow]:
         """Fetch the clips; one row per annotated clip, whether it was fetched or not."""

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import sys
 
 import pytest
@@ -9,6 +10,7 @@ import yaml
 
 from common.errors import WorkError
 from pipeline import download, params
+from pipeline.sources import traffic
 from tests.conftest import REPO, Project
 from tests.pipeline.draw import frame_times, write_video
 
@@ -27,14 +29,50 @@ def test_youtube_without_its_packages_ends_before_the_download(here, monkeypatch
     download._check_packages(params.load())
 
 
-def test_plan_as_json_names_each_source(project: Project):
-    write_video(project.root / "clips/a/one.mp4", frame_times(20, 10))
+def test_plan_as_json_counts_clips_and_bytes_by_source(project: Project):
+    sizes = [write_video(project.root / f"clips/a/{n}.mp4", frame_times(20, 10)).stat().st_size for n in range(2)]
+    sizes.append(write_video(project.root / "clips/b/2.mp4", frame_times(20, 10)).stat().st_size)
+    write_video(project.root / "clips/in no class.mp4", frame_times(20, 10))
     done = project.call("download", "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
-    (source,) = json.loads(done.stdout)["sources"]
-    assert source["name"] == "own"
-    assert source["plan"][0].startswith("1 clips in 1 files of 1 classes")
+    document = json.loads(done.stdout)
+    (source,) = document["sources"]
+    assert source.pop("text")[0].startswith("3 clips in 3 files of 2 classes")
+    total = sum(sizes)
+    assert source == {
+        "name": "own",
+        "files": [{"name": "read in place", "needed": 3, "listed": 3, "bytes": total, "kept_bytes": total}],
+        "annotated": 4,
+        "wanted": 3,
+        "reserve": 0,
+        "lost": {"missing_label": 1},
+        "classes": {"a": {"wanted": 2, "annotated": 2}, "b": {"wanted": 1, "annotated": 1}},
+        "bytes": total,
+    }
+    assert document["total"] == {"annotated": 4, "wanted": 3, "reserve": 0, "bytes": total}
     assert not (project.root / "manifests").exists()
+
+
+def test_download_ends_with_its_speed_and_a_rerun_from_the_ledger_with_none(project: Project):
+    for name in ("a/one", "b/two"):
+        write_video(project.root / f"clips/{name}.mp4", frame_times(20, 10))
+    line = r"download: 2 clips in [\d.]+ s, [\d.]+ clips/s, [\d.]+ MB/s read in place"
+    assert re.fullmatch(line, project.call("download").stdout.splitlines()[-1])
+    assert project.call("download").stdout.splitlines()[-1] == "download: 2 clips ok, 0 failed"
+
+
+@pytest.mark.parametrize(
+    ("received", "limit", "rate"),
+    [
+        (0, None, "0.2 MB/s read in place"),
+        (0, 4.0, "0.2 MB/s read in place"),
+        (150_000_000, None, "3.0 MB/s received"),
+        (150_000_000, 4.0, "3.0 MB/s received, 75% of download.max_mb_per_s"),
+    ],
+)
+def test_speed_of_a_download_is_what_came_over_the_network(received, limit, rate):
+    line = traffic.describe(1500, 50.0, received, read=10_000_000, max_mb_per_s=limit)
+    assert line == f"download: 1,500 clips in 50.0 s, 30.0 clips/s, {rate}"
 
 
 def test_json_without_dry_run_is_refused(project: Project):

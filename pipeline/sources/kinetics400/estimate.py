@@ -1,4 +1,4 @@
-"""The estimate printed by `download --dry-run`: clips by class, archives to download, bytes."""
+"""The estimate behind `download --dry-run`: clips by class, archives to download, bytes."""
 
 import random
 from collections import Counter
@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 from pipeline.fetch.hosts import Hosts
 from pipeline.params import Download
+from pipeline.records.manifests import count_failures
 from pipeline.sources.kinetics400.annotations import AnnotatedClips, read_archive_urls
 from pipeline.sources.kinetics400.quotas import ClassQuotas
+from pipeline.sources.plan import ClassPlan, FilesPlan, Plan
 
 
 @dataclass(frozen=True)
@@ -52,28 +54,45 @@ def estimate_archives(
 
 def describe(
     clips: AnnotatedClips, quota: Mapping[str, int], reserve_per_class: int, estimates: Sequence[SplitEstimate]
-) -> list[str]:
-    """The estimate in lines of text; `quota` is by class."""
+) -> Plan:
+    """The estimate in numbers and lines of text; `quota` is by class."""
     available = Counter(clip.labels[0] for clip in clips.usable.values())
-    short = {label: available[label] for label in quota if available[label] < quota[label]}
-    lacking = sum(quota[label] - count for label, count in short.items())
-    reserve = sum(min(reserve_per_class, max(0, available[label] - quota[label])) for label in quota)
-    sizes = sorted(Counter(quota.values()).items())
-    spread = ", ".join(f"{count} classes of {size}" for size, count in sizes)
+    classes = {label: ClassPlan(count, available[label]) for label, count in quota.items()}
+    wanted = sum(min(each.wanted, each.annotated) for each in classes.values())
+    reserve = sum(min(reserve_per_class, max(0, each.annotated - each.wanted)) for each in classes.values())
     annotated, unclear = len(clips.usable) + len(clips.others), len(clips.others)
+    spread = ", ".join(f"{count} classes of {size}" for size, count in sorted(Counter(quota.values()).items()))
     lines = [
         f"{annotated:,} clips annotated, {unclear:,} of them without one clear label",
-        f"{sum(quota.values()) - lacking:,} clips wanted of {len(quota)} classes ({spread}), and {reserve:,} in reserve",
+        f"{wanted:,} clips wanted of {len(quota)} classes ({spread}), and {reserve:,} in reserve",
     ]
+    short = {label: each for label, each in classes.items() if each.annotated < each.wanted}
     if short:
-        examples = ", ".join(f"{label} {count} of {quota[label]}" for label, count in list(short.items())[:5])
+        examples = ", ".join(f"{label} {each.annotated} of {each.wanted}" for label, each in list(short.items())[:5])
         lines.append(f"{len(short)} classes have fewer clips than wanted: {examples}")
+    return Plan(
+        (*lines, *_describe_archives(estimates)),
+        tuple(_files(estimate) for estimate in estimates),
+        annotated=annotated,
+        wanted=wanted,
+        reserve=reserve,
+        lost=count_failures(clips.others),
+        classes=classes,
+    )
+
+
+def _describe_archives(estimates: Sequence[SplitEstimate]) -> list[str]:
+    lines = []
     for estimate in estimates:
         size_text = f", {estimate.downloaded / 1e9:,.1f} GB, of which {estimate.kept / 1e9:,.1f} GB are kept"
         lines.append(
             f"{estimate.split}: about {estimate.needed} of {estimate.archives} archives to download"
             + (size_text if estimate.downloaded else "")
         )
-    if not any(estimate.downloaded for estimate in estimates):
-        lines.append("the host gives no sizes")
-    return lines
+    return lines if any(estimate.downloaded for estimate in estimates) else [*lines, "the host gives no sizes"]
+
+
+def _files(estimate: SplitEstimate) -> FilesPlan:
+    known = estimate.downloaded > 0 or estimate.needed == 0
+    sizes = (estimate.downloaded, estimate.kept) if known else (None, None)
+    return FilesPlan(estimate.split, estimate.needed, estimate.archives, *sizes)

@@ -10,6 +10,7 @@ from pipeline.sources.kinetics400.annotations import AnnotatedClips
 from pipeline.sources.kinetics400.estimate import SplitEstimate, describe, estimate_archives
 from pipeline.sources.kinetics400.quotas import ClassQuotas
 from pipeline.sources.kinetics400.selection import Selection
+from pipeline.sources.plan import Plan
 
 
 class Kinetics400:
@@ -18,7 +19,7 @@ class Kinetics400:
     def __init__(self, name: str, context: Context, selection: Selection) -> None:
         self.name, self._context, self._selection = name, context, selection
 
-    def plan(self) -> list[str]:
+    def plan(self) -> Plan:
         """See `estimate`."""
         clips = self._read_clips()
         quotas = self._selection.quotas(clips)

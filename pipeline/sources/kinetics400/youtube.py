@@ -27,6 +27,7 @@ class YouTube:
 
     def __init__(self, context: Context, folder: Path) -> None:
         self._hosts, self._settings, self._folder = context.hosts, context.settings, folder
+        self._speed = context.traffic.youtube
         self._engine = replace(context.engine, kind="local", store=None, workers=context.settings.connections)
         self.blocked: ClipError | None = None
 
@@ -48,7 +49,9 @@ class YouTube:
                 for clip_id, part in sections.items()
             }
             tasks = [Task(clip_id, section) for clip_id, section in sections.items()]
-            outcomes = per_clip.map_clips("youtube", job, tasks, keys, Downloaded, self._engine, quiet=True)
+            outcomes = per_clip.map_clips(
+                "youtube", job, tasks, keys, Downloaded, self._engine, quiet=True, speed=self._speed
+            )
             for clip_id, clip in batch.items():
                 outcome = outcomes[clip_id]
                 if outcome.result is not None:

@@ -2,14 +2,18 @@
 
 import functools
 import gzip
+import json
+import re
 import time
 
 import pytest
 
+from pipeline import params, sources
 from pipeline.fetch.http import RetryPolicy
 from pipeline.records.manifests import path_of
 from pipeline.records.rows import DownloadRow
 from pipeline.sources.probe import probe_all
+from pipeline.sources.traffic import Traffic
 from tests.conftest import make_project
 from tests.pipeline.host import Fault, serving
 from tests.pipeline.mirror import clip_member, mirror_kinetics, video_ids, write_tar_gz
@@ -25,7 +29,7 @@ def short_waits(monkeypatch):
     policy = functools.partial(RetryPolicy, sleep=lambda seconds: None)
     monkeypatch.setattr(
         "pipeline.sources.context.RetryPolicy",
-        lambda attempts, timeout_s, rate_limit: policy(attempts=4, timeout_s=1.0),
+        lambda attempts, timeout_s, rate_limit: policy(attempts=4, timeout_s=1.0, rate_limit=rate_limit),
     )
 
 
@@ -139,6 +143,31 @@ def test_dry_run_reads_lists_only(host):
     assert "about 3 of 3 archives to download" in done.stdout
     assert not [path for path, _ in host.requests if path.endswith("gz")]  # sizes are requested by HEAD
     assert not (host.project.root / "manifests").exists()
+
+
+def test_plan_as_json_has_clips_by_class_and_the_bytes_of_the_archives(host):
+    done = host.project.call("download", "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    (source,) = document["sources"]
+    archives = sum(len(data) for path, data in host.files.items() if "/train/part_" in path)
+    assert source["classes"] == {label: {"wanted": 6, "annotated": 6} for label in ("run", "jump")}
+    (files,) = source["files"]
+    assert (files["name"], files["needed"], files["listed"], files["bytes"]) == ("train", 3, 3, archives)
+    assert 0 < files["kept_bytes"] <= archives
+    assert document["total"] == {"annotated": 12, "wanted": 12, "reserve": 0, "bytes": archives}
+
+
+def test_speed_counts_the_bytes_that_the_host_has_sent_and_the_clips_that_were_probed(host, monkeypatch):
+    monkeypatch.chdir(host.project.root)
+    traffic = Traffic()
+    (source,) = sources.create(params.load(), traffic)
+    rows = source.download()
+    fetched = sum(len(data) for path, data in host.files.items() if path.endswith("gz"))
+    assert fetched <= traffic.received <= host.sent
+    assert traffic.probed.clips == len(rows) + 1  # the broken clip, and its replacement
+    assert traffic.probed.bytes == sum(row.bytes for row in rows)
+    assert re.search(r" clips/s, [\d.]+ MB/s received$", traffic.line())
 
 
 def test_only_one_source_leaves_the_rows_of_the_others(host, tmp_path, videos):

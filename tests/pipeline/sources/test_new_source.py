@@ -17,6 +17,7 @@ from pipeline.records.failures import ClipError
 from pipeline.records.rows import DownloadRow
 from pipeline.sources.clips import Annotation, Arrival, failed_row, make_id, to_row
 from pipeline.sources.context import Context
+from pipeline.sources.plan import Plan
 from pipeline.sources.spec import SourceSpec
 from tests.pipeline.conftest import STAGES
 from tests.pipeline.draw import counter_picture, frame_times, write_video
@@ -36,8 +37,8 @@ class Toy:
     def __init__(self, name: str, entry: Entry, context: Context) -> None:
         self.name, self._context = name, context
 
-    def plan(self) -> list[str]:
-        return [f"{len(self._annotate())} clips"]
+    def plan(self) -> Plan:
+        return Plan((f"{len(self._annotate())} clips",))
 
     def download(self) -> list[DownloadRow]:
         clips = self._annotate()
