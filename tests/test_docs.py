@@ -22,8 +22,8 @@ def folders(parent: Path) -> set[str]:
     return {name for name in names if f"/{name}" not in ignored and f"{Path(name).name}/" not in ignored}
 
 
-def test_readme_names_every_folder_and_no_other():
-    section = (REPO / "README.md").read_text().partition("## Where everything is")[2].partition("\n## ")[0]
+def test_architecture_page_names_every_folder_and_no_other():
+    section = (REPO / "docs/architecture.md").read_text().partition("## Where everything is")[2].partition("\n## ")[0]
     named = set(re.findall(r"^\| `(\S+/)` \|", section, re.MULTILINE))
     assert named == folders(REPO) | folders(REPO / "pipeline") | folders(REPO / "training")
 
