@@ -8,6 +8,10 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from tests.training.fewshot.contract import (
+    assert_earlier_rounds_are_support,
+    assert_order_of_support_does_not_matter,
+)
 from training.fewshot.frame_prototypes import FramePrototypeHead
 from training.fewshot.otam import OTAMHead
 from training.fewshot.trx import TRXHead
@@ -46,14 +50,8 @@ def test_only_labels_of_earlier_rounds_reach_a_round_s_logits(name, number):
 
 @HEADS
 def test_each_round_is_classified_with_all_earlier_rounds_as_support(name):
-    model = head(name)
-    embedded, labels = episodes()
-    logits = model.rounds(embedded, labels)
-    assert logits.shape == (BATCH, ROUNDS, WAY, WAY)
+    logits = assert_earlier_rounds_are_support(head(name), *episodes())
     assert torch.equal(logits[:, 0], logits[:, 0, :, :1].expand_as(logits[:, 0]))  # the first round is at chance
-    for number in range(ROUNDS):
-        support, known = embedded[:, :number].flatten(1, 2), labels[:, :number].flatten(1, 2)
-        torch.testing.assert_close(model(support, known, embedded[:, number]), logits[:, number])
 
 
 @HEADS
@@ -70,9 +68,8 @@ def test_queries_and_episodes_do_not_affect_each_other(name):
 def test_the_order_of_the_support_does_not_matter_and_that_of_frames_does_but_for_means(name):
     model = head(name)
     embedded, labels = episodes()
+    expected = assert_order_of_support_does_not_matter(model, embedded, labels)
     support, known = embedded[:, :3].flatten(1, 2), labels[:, :3].flatten(1, 2)
-    expected = model(support, known, embedded[:, 3])
-    torch.testing.assert_close(model(support.flip(1), known.flip(1), embedded[:, 3]), expected)
     assert torch.allclose(model(support, known, embedded[:, 3].flip(2)), expected) == (name == "frame_prototypes")
 
 

@@ -5,6 +5,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.training.fewshot.contract import (
+    assert_earlier_rounds_are_support,
+    assert_order_of_support_does_not_matter,
+)
 from tests.training.fewshot.small import settings
 from training.fewshot.heads import build_head
 from training.fewshot.nearest import NearestMeanHead
@@ -55,13 +59,7 @@ def test_labels_of_all_earlier_rounds_reach_a_round_s_logits(name, round_number)
 
 @HEADS
 def test_each_round_is_classified_with_all_earlier_rounds_as_support(name):
-    model = head(name)
-    embedded, labels = episodes()
-    logits = model.rounds(embedded, labels)
-    assert logits.shape == (BATCH, ROUNDS, WAY, WAY)
-    for number in range(ROUNDS):
-        support, known = embedded[:, :number].flatten(1, 2), labels[:, :number].flatten(1, 2)
-        torch.testing.assert_close(model(support, known, embedded[:, number]), logits[:, number])
+    assert_earlier_rounds_are_support(head(name), *episodes())
 
 
 @HEADS
@@ -85,11 +83,7 @@ def test_episodes_of_a_batch_do_not_affect_each_other(name):
 
 @pytest.mark.parametrize("name", ["transformer", "maml", "anil", "prototypes", "linear", "nearest_mean"])
 def test_the_order_of_the_support_does_not_matter(name):
-    model = head(name)
-    embedded, labels = episodes()
-    support, known = embedded[:, :3].flatten(1, 2), labels[:, :3].flatten(1, 2)
-    expected = model(support, known, embedded[:, 3])
-    torch.testing.assert_close(model(support.flip(1), known.flip(1), embedded[:, 3]), expected)
+    assert_order_of_support_does_not_matter(head(name), *episodes())
 
 
 @RECURRENT

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from tests.training.fewshot.contract import assert_sequence_equals_single_steps
 from tests.training.fewshot.oracle import UNITS, differ, mann, values
 from tests.training.fewshot.small import settings
 from training.fewshot.episodes import Episodes, EpisodeSampler
@@ -133,14 +134,8 @@ def test_the_memory_after_a_support_follows_the_equations(write, softmax):
 
 def test_an_unrolled_lstm_gives_the_logits_and_the_state_of_single_steps():
     torch.manual_seed(0)
-    network, inputs = LSTMMemory(4, 3, units=5, layers=2).double(), torch.randn(2, 6, 4, dtype=torch.float64)
-    state, single = network.initial_state(2), []
-    for step in inputs.unbind(1):
-        logits, state = network(step, state)
-        single.append(logits)
-    unrolled, after = network.unroll(inputs, network.initial_state(2))
-    torch.testing.assert_close(unrolled, torch.stack(single, 1))
-    torch.testing.assert_close(after, state)
+    network = LSTMMemory(4, 3, units=5, layers=2).double()
+    assert_sequence_equals_single_steps(network, torch.randn(2, 6, 4, dtype=torch.float64))
 
 
 def test_a_sequence_has_every_clip_of_its_episode_once_in_an_order_of_its_own():

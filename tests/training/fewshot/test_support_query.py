@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from tests.training.fewshot.contract import assert_sequence_equals_single_steps
 from tests.training.fewshot.oracle import cell_step, differ, values
 from training.fewshot.support_query import LSTMPair, SupportQueryHead
 
@@ -68,14 +69,7 @@ def test_labels_of_a_round_and_of_later_ones_do_not_reach_its_logits():
 
 
 def test_single_steps_give_the_logits_and_the_state_of_a_sequence():
-    network, inputs = head().network, torch.randn(2, 5, E + WAY, dtype=torch.float64)
-    state, single = network.initial_state(2), []
-    for step in inputs.unbind(1):
-        logits, state = network(step, state)
-        single.append(logits)
-    unrolled, after = network.unroll(inputs, network.initial_state(2))
-    torch.testing.assert_close(unrolled, torch.stack(single, 1))
-    torch.testing.assert_close(after, state)
+    assert_sequence_equals_single_steps(head().network, torch.randn(2, 5, E + WAY, dtype=torch.float64))
 
 
 @torch.no_grad()
