@@ -17,7 +17,7 @@ from common.sections import SECTIONS
 from training import params
 from training.clips import MANIFEST, Clip, Clips
 from training.engine.checkpoints import data_fingerprint
-from training.tools.report import charts, curves, fewshot, paper, results, runs, settings, tables
+from training.tools.report import charts, curves, fewshot, locked, metrics_files, paper, runs, settings, tables
 from training.tools.report.charts import Guide, Interval, IntervalChart, LineChart
 from training.tools.report.results import LOSSES, Results
 from training.tools.report.tables import Row, Table
@@ -41,7 +41,7 @@ class Stage:
     """What the page shows of a stage.
 
     Args:
-        state: `not run yet`, `current`, `stale`, `unfinished`, or `unknown` where the params of its runs are not recorded.
+        state: `not run yet`, `current`, `stale`, `unfinished`, `recorded` in dvc.lock by a run elsewhere, or `unknown`.
         target: of `make`, which runs it.
         tables: of its results.
         charts: of its results and losses.
@@ -91,7 +91,7 @@ def render(page: Page) -> str:
 
 def collect() -> Page:
     """Read everything that the page shows; raises as `main` does."""
-    found = results.read()
+    found = metrics_files.read()
     current = params.load()
     file = read_params(SECTIONS)
     clips = Clips().rows if MANIFEST.exists() else ()
@@ -149,7 +149,7 @@ def _stages(found: Results, records: list[runs.Record]) -> dict[str, Stage]:
     }
     stages = {}
     for name, (own_tables, own_charts) in shown.items():
-        state = runs.state_of(["stage3" if name == "evaluate" else name], records) if has_run[name] else _NOT_RUN
+        state = _state(name, records) if has_run[name] else _NOT_RUN
         pictures = _pictures(name) if has_run[name] else []
         stages[name] = Stage(state, targets[name], own_tables, own_charts if has_run[name] else [], pictures)
     ablation = [] if found.ablation is None else [tables.of_ablation(found.ablation)]
@@ -158,6 +158,12 @@ def _stages(found: Results, records: list[runs.Record]) -> dict[str, Stage]:
         "ablation": Stage(state, "ablation-stage2", ablation),
         "few_shot_ablation": _few_shot_ablation(found, records),
     }
+
+
+def _state(name: str, records: list[runs.Record]) -> str:
+    """Of a stage's results: by its runs here, or else by dvc.lock."""
+    state = runs.state_of(["stage3" if name == "evaluate" else name], records)
+    return locked.state_of(name) if state == "unknown" else state
 
 
 def _few_shot_ablation(found: Results, records: list[runs.Record]) -> Stage:
