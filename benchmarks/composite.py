@@ -28,7 +28,7 @@ from benchmarks.measure import describe_machine, markdown_table
 from pipeline.records import manifests
 from pipeline.records.rows import DownloadRow, ResizeRow
 from pipeline.sources.kinetics400.quotas import even_quotas
-from pipeline.video import filmstrip
+from pipeline.video import filmstrip, quality
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED_DATA = (REPO / os.environ.get("SHARED_DATA", "../shared")).resolve()
@@ -156,6 +156,8 @@ def write_filmstrip(annotated: DownloadRow, root: Path) -> ResizeRow:
     pattern = cv2.resize(rng.integers(0, 256, (9, 24, 3), dtype=np.uint8), (163, 64), interpolation=cv2.INTER_CUBIC)
     frames = np.stack([pattern[:, tick : tick + 64] for tick in range(100)]).astype(np.uint8)
     data = filmstrip.encode(frames, format="jpg", quality=90)
+    valid_frames = 100 if annotated.source == "kinetics400" else 15 + int(rng.integers(35))
+    measured = quality.measure(frames[:valid_frames])
     path = Path("data/filmstrips", annotated.source, f"{annotated.clip_id}.jpg")
     (root / path).parent.mkdir(parents=True, exist_ok=True)
     (root / path).write_bytes(data)
@@ -166,7 +168,11 @@ def write_filmstrip(annotated: DownloadRow, root: Path) -> ResizeRow:
         path=str(path),
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
-        valid_frames=100 if annotated.source == "kinetics400" else 15 + int(rng.integers(35)),
+        valid_frames=valid_frames,
+        motion=measured.motion,
+        sharpness=measured.sharpness,
+        brightness=measured.brightness,
+        fingerprint=measured.fingerprint,
     )
 
 
@@ -175,6 +181,7 @@ def set_up_dvc(root: Path) -> None:
     stages = yaml.safe_load((REPO / "dvc.yaml").read_text())["stages"]
     (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {name: stages[name] for name in STAGES}}))
     shutil.copy(REPO / ".dvcignore", root)
+    shutil.copy(REPO / "manifests/excluded.csv", root / "manifests")
     shutil.rmtree(root / "data/shards")
     for command in (["git", "init", "--quiet"], [sys.executable, "-m", "dvc", "init", "--quiet"]):
         subprocess.run(command, cwd=root, check=True)

@@ -12,6 +12,7 @@ from common.errors import ParamError, WorkError
 from common.files import sweep
 from common.paths import MIRROR, RAW
 from pipeline import params, sources
+from pipeline.composite import where
 from pipeline.fetch.retention import remove_punched
 from pipeline.records import manifests
 from pipeline.records.rows import DownloadRow
@@ -29,9 +30,10 @@ def main(*, only: str | None = None, dry_run: bool = False, refill: bool = False
         refill: fetch the bytes again that `keep_raw: false` has dropped.
 
     Raises:
-        ParamError: `only` is none of `sources`.
+        ParamError: `only` is none of `sources`; `merge.where` is no condition.
     """
     settings = params.load()
+    where.read(settings.merge)  # a mistake in it is found here, and not hours later
     traffic = Traffic(settings.download.max_mb_per_s)
     chosen = _sources(settings, only, traffic)
     if dry_run:

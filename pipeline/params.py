@@ -99,6 +99,8 @@ class Merge:
     label_sets: Positive
     expected_classes: Positive | None
     aliases: str | None = None
+    near_duplicates: Annotated[int, Range(0, 64)] | None = None
+    where: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,7 @@ class Split:
     expected: SplitCounts | None
     by: Literal["target", "random", "official", "file"] = "target"
     file: str | None = None
+    freeze: bool = False
 
     def __post_init__(self) -> None:
         if (self.by == "file") != (self.file is not None):

@@ -16,8 +16,9 @@ from pipeline.runner.inputs import check_unchanged
 from pipeline.runner.per_clip import PerClipStage
 from pipeline.video.container import open_video
 from pipeline.video.filmstrip import decode_ticks, encode
+from pipeline.video.quality import measure
 
-VERSION = 2
+VERSION = 3
 
 
 def main() -> None:
@@ -48,6 +49,7 @@ def resize(row: ResampleRow, settings: Resize) -> ResizeRow:
     image = encode(frames, format=settings.format, quality=settings.quality)
     path = FILMSTRIPS / row.source / f"{row.clip_id}.{settings.format}"
     write_bytes(path, image)
+    quality = measure(frames[: row.valid_frames])
     return ResizeRow(
         clip_id=row.clip_id,
         source=row.source,
@@ -55,6 +57,10 @@ def resize(row: ResampleRow, settings: Resize) -> ResizeRow:
         bytes=len(image),
         sha256=hashlib.sha256(image).hexdigest(),
         valid_frames=row.valid_frames,
+        motion=quality.motion,
+        sharpness=quality.sharpness,
+        brightness=quality.brightness,
+        fingerprint=quality.fingerprint,
     )
 
 

@@ -18,7 +18,7 @@ def find_repeats(
 
     Of clips with equal filmstrips the earliest arrival stays; if their classes differ, none stays, because no label can
     be trusted. Clips of one YouTube video that share seconds are treated alike, and all clips of a video that stay have
-    one class, so that no video is in two splits.
+    one class, so that no video is in two splits. No new clip (`Clip.is_new`) displaces one that is not.
 
     Args:
         classes: by clip_id.
@@ -58,7 +58,7 @@ def _equal_filmstrips(clips: Sequence[Clip], classes: Mapping[str, ClassName]) -
     names = {classes[clip.clip_id] for clip in clips}
     if len(names) > 1:
         error = ClipError(Failure.CONFLICTING_LABEL, f"the same pictures are labelled {_join_names(names)}")
-        return {clip.clip_id: error for clip in clips}
+        return {clip.clip_id: error for clip in _new_ones(clips)}
     error = ClipError(Failure.DUPLICATE, f"the same pictures as {first.clip_id}")
     return {clip.clip_id: error for clip in others}
 
@@ -71,7 +71,7 @@ def _overlaps(clips: Sequence[Clip], classes: Mapping[str, ClassName]) -> dict[s
         is_new = one.clip_id not in repeats and other.clip_id not in repeats
         if is_new and len(names) > 1 and _overlap(one, other) > _MOSTLY:
             error = ClipError(Failure.CONFLICTING_LABEL, f"the same seconds are labelled {_join_names(names)}")
-            repeats[one.clip_id] = repeats[other.clip_id] = error
+            repeats |= {clip.clip_id: error for clip in _new_ones((one, other))}
     kept: list[Clip] = []
     for clip in clips:
         if clip.clip_id in repeats:
@@ -84,6 +84,11 @@ def _overlaps(clips: Sequence[Clip], classes: Mapping[str, ClassName]) -> dict[s
         else:
             kept.append(clip)
     return repeats
+
+
+def _new_ones(clips: Sequence[Clip]) -> Sequence[Clip]:
+    """The new clips; all clips if all are new, or none is."""
+    return [clip for clip in clips if clip.is_new] or clips
 
 
 def _overlap(one: Clip, other: Clip) -> float:

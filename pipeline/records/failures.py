@@ -30,6 +30,8 @@ class Failure(StrEnum):
     NOT_VIDEO = "not_video"  # a file beside the videos of a folder, no clip; in download.parquet alone
     DUPLICATE = "duplicate"
     CONFLICTING_LABEL = "conflicting_label"
+    FILTERED = "filtered"
+    EXCLUDED = "excluded"  # by manifests/excluded.csv
 
 
 TRANSIENT = frozenset(

@@ -26,6 +26,13 @@ _CLASS_ID = "dense class index from 0, in order of source and name"
 _CLASS_NAME = "name of the class; label sets are joined by ` + `"
 _CLIPS = "clips in the class"
 _FILMSTRIP_SHA256 = "digest of the filmstrip"
+_MOTION = (
+    "mean absolute difference of the frames of consecutive ticks, 0 to 1 (black to white); 0: frozen, or a single frame"
+)
+_SHARPNESS = (
+    "variance of the Laplacian of luma, luma from 0 to 1, mean of 16 frames of the final size; near 0: blurred or empty"
+)
+_BRIGHTNESS = "mean luma of all frames, 0 (black) to 1 (white)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +154,13 @@ class ResizeRow(ClipRow):
     bytes: int = result(_BYTES)
     sha256: str = result(_FILMSTRIP_SHA256)
     valid_frames: int = result(_VALID_FRAMES)
+    motion: float = result(_MOTION)
+    sharpness: float = result(_SHARPNESS)
+    brightness: float = result(_BRIGHTNESS)
+    fingerprint: str | None = column(
+        "256 bits in hex, few of which differ between near-duplicates; null for clips without contrast, such as black ones",
+        None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,11 +180,18 @@ class CompositeRow(ClipRow):
     bytes: int = result(_BYTES)
     sha256: str = result(_FILMSTRIP_SHA256)
     valid_frames: int = result(_VALID_FRAMES)
+    motion: float | None = column(f"{_MOTION}; null without a filmstrip", None)
+    sharpness: float | None = column(f"{_SHARPNESS}; null without a filmstrip", None)
+    brightness: float | None = column(f"{_BRIGHTNESS}; null without a filmstrip", None)
+    duplicate_of: str | None = column(
+        "the clip that this one is a near-duplicate of (see `merge.near_duplicates`), the first that merge prefers; else null",
+        None,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassRow:
-    """The classes, and the labels that define each."""
+    """The classes, and the labels that define each; with `split.freeze` also those that have no clip any more."""
 
     MANIFEST: ClassVar[str] = "classes"
     SORTED_BY: ClassVar[str] = "class_id"

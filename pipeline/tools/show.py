@@ -69,7 +69,8 @@ def show_clip(clip_id: str, out: Path) -> Sequence[ClipRow]:
     row, resampled = _find_clip(clip_id)
     frames = _filmstrip(row, settings)
     source = f"{resampled.codec} {resampled.width}x{resampled.height}"
-    told = f"{out}: {clip_id}, {row.valid_frames} ticks of {source}"
+    measured = f"motion {row.motion:.4f}, sharpness {row.sharpness:.4f}, brightness {row.brightness:.2f}"
+    told = f"{out}: {clip_id}, {row.valid_frames} ticks of {source}, {measured}"
     if out.suffix in animation.SUFFIXES:
         _animate(out, [frames[: row.valid_frames]], clip_id, settings)
         print(told)

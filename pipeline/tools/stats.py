@@ -1,4 +1,4 @@
-"""stats: print the funnel from annotation to shard, the losses by reason, other files, listed clips, and seconds per clip."""
+"""stats: print the funnel from annotation to shard, losses by reason, other files, listed clips, measures, and seconds per clip."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,7 @@ from common.command import print_json
 from pipeline import params, sources
 from pipeline.composite import coverage
 from pipeline.composite.coverage import Coverage
-from pipeline.tools import funnel, ledgers
+from pipeline.tools import funnel, ledgers, measures
 from pipeline.tools.funnel import Loss, OtherFiles, Tables
 
 _LABELS = {"download": "probe"}  # the ledger `download` records the probes of files that have arrived
@@ -16,7 +16,7 @@ _MAX_KINDS = 20  # lines of files that are not videos
 
 
 def main() -> None:
-    """Print five tables, from the manifests and ledgers that exist so far.
+    """Print six tables, from the manifests and ledgers that exist so far.
 
     Raises:
         ParamError: params.yaml is invalid; its `sources` say which of them list their clips.
@@ -28,6 +28,7 @@ def main() -> None:
         _losses_table(funnel.losses(tables)),
         _others_table(funnel.other_files(tables)),
         _coverage_table(_read_coverage(tables)),
+        _measures_table(tables),
         _seconds_table(),
     ]
     print("\n\n".join("\n".join(lines) for lines in blocks if lines))
@@ -55,6 +56,8 @@ def main_json() -> None:
         ],
         "not_videos": [asdict(other) for other in funnel.other_files(tables)],
         "coverage": [asdict(row) for row in _read_coverage(tables)],
+        "measures": [asdict(spread) for spread in measures.spreads(tables)],
+        "near_duplicates": measures.near_duplicates(tables),
         "seconds_per_clip": {step.name: {"median": step.median_s, "clips": step.clips} for step in _speeds()},
     }
     print_json(document)
@@ -104,6 +107,19 @@ def _coverage_table(rows: Sequence[Coverage]) -> list[str]:
     ]
     names = f"{'listed':>7} {'present':>7} {'missing':>7}  {'sha256 of clip ids':<64}  sha256 of clip ids and files"
     return ["listed clips, by split:", f"  {'':<{width}}  {'':<5} {names}", *lines]
+
+
+def _measures_table(tables: Tables) -> list[str]:
+    spreads = measures.spreads(tables)
+    if not spreads:
+        return []
+    lines = [
+        f"  {row.name:<10} {row.min:>9.4f} {row.p05:>9.4f} {row.median:>9.4f} {row.p95:>9.4f} {row.max:>9.4f}"
+        for row in spreads
+    ]
+    names = "".join(f" {name:>9}" for name in ("least", "5% below", "median", "5% above", "most"))
+    duplicates = f"  near-duplicates of other clips: {measures.near_duplicates(tables):,}"
+    return ["measures of the decoded clips, for merge.where:", f"  {'':<10}{names}", *lines, duplicates]
 
 
 @dataclass(frozen=True)

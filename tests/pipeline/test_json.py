@@ -1,6 +1,7 @@
 """With `--json`, stdout is one JSON document with what the command prints or draws for people."""
 
 import json
+from statistics import median
 from typing import Any
 
 from tests.conftest import Project
@@ -21,6 +22,10 @@ def test_stats_as_json_has_the_numbers_of_the_table(dataset: Project):
         source, *numbers = line.split()
         assert [f"{number:,}" for number in document["clips"][source].values()] == numbers
     assert {"losses", "not_videos", "seconds_per_clip"} <= document.keys()
+    motions = sorted(row["motion"] for row in dataset.rows("resize").values())
+    motion = next(spread for spread in document["measures"] if spread["name"] == "motion")
+    assert (motion["min"], motion["median"], motion["max"]) == (motions[0], median(motions), motions[-1])
+    assert document["near_duplicates"] == sum(row["duplicate_of"] is not None for row in dataset.rows("clips").values())
 
 
 def test_show_as_json_names_the_picture_and_its_clips(dataset: Project, tmp_path):

@@ -21,6 +21,16 @@ from pipeline.tools.report.sheets import sheets
 OUT = Path("reports/dataset.html")
 _PACKAGES = ("av", "opencv-python-headless", "numpy", "pyarrow", "imageio-ffmpeg", "dvc", "yt-dlp")
 _LENGTH_EDGES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9.95)  # seconds
+_MEASURE_EDGES = {  # lower limits of the bars; those of motion and sharpness double
+    "motion": (0, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128),
+    "sharpness": (0, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256),
+    "brightness": (0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+}
+_MEASURE_TITLES = {
+    "motion": "Motion: mean difference of consecutive frames",
+    "sharpness": "Sharpness: variance of the Laplacian",
+    "brightness": "Brightness: mean luma",
+}
 
 Cells = tuple[str | int, ...]  # one line of a table; numbers are aligned right
 
@@ -107,13 +117,18 @@ def _largest_classes(classes: Sequence[ClassEntry]) -> list[BarChart]:
 
 
 def _measures(tables: Tables, used: set[str], fps: int) -> list[BarChart]:
-    """Charts of the source videos of the clips in the shards."""
+    """Charts of the clips in the shards: of their source videos, and of their frames."""
     lengths = [row.duration_s for row in tables.trim if row.clip_id in used]
     sources = [row for row in tables.resample if row.clip_id in used]
     sizes = most_common((f"{row.width}x{row.height}" for row in sources), 12, "other sizes")
     rates = most_common((f"{row.avg_fps:.4g}" for row in sources), 8)
+    films = [row for row in tables.resize if row.clip_id in used]
     return [
         BarChart("Clip length in its source", histogram(lengths, _LENGTH_EDGES, "s")),
         BarChart("Source resolution, pixels", sizes),
         BarChart(f"Source frames a second (resampled to {fps})", rates),
+        *(
+            BarChart(title, histogram((getattr(row, name) for row in films), _MEASURE_EDGES[name], ""))
+            for name, title in _MEASURE_TITLES.items()
+        ),
     ]

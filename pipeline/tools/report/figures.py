@@ -14,8 +14,9 @@ def histogram(values: Iterable[float], edges: Sequence[float], unit: str) -> lis
         edges: ascending; the first is not above any value.
     """
     places = Counter(sum(edge <= value for edge in edges) - 1 for value in values)
-    labels = [f"{low:g} to {high:g} {unit}" for low, high in itertools.pairwise(edges)]
-    labels.append(f"{edges[-1]:g} {unit} and more")
+    unit = f" {unit}" if unit else ""
+    labels = [f"{low:g} to {high:g}{unit}" for low, high in itertools.pairwise(edges)]
+    labels.append(f"{edges[-1]:g}{unit} and more")
     return [Bar(label, places[place]) for place, label in enumerate(labels)]
 
 

@@ -25,7 +25,17 @@ def trim_row(row: ClipRow) -> TrimRow:
 
 
 def resize_row(row: ClipRow) -> ResizeRow:
-    return ResizeRow(clip_id=row.clip_id, source=row.source, path="a.jpg", bytes=1, sha256="", valid_frames=10)
+    return ResizeRow(
+        clip_id=row.clip_id,
+        source=row.source,
+        path="a.jpg",
+        bytes=1,
+        sha256="",
+        valid_frames=10,
+        motion=0.1,
+        sharpness=0.1,
+        brightness=0.5,
+    )
 
 
 def test_counts_are_by_source_and_step_with_a_sum():

@@ -31,7 +31,7 @@ def test_clip_sheet_shows_every_tick(dataset: Project, tmp_path: Path):
     clip_id = next(clip_id for clip_id, row in dataset.rows("shards").items() if row["valid_frames"] == 20)
     result = dataset.call("show", clip_id, "-o", str(tmp_path / "sheet.png"))
     assert result.returncode == 0, result.stderr
-    assert "20 ticks of h264 128x96" in result.stdout
+    assert "20 ticks of h264 128x96, motion 0." in result.stdout
     sheet = read_sheet(tmp_path / "sheet.png")
     height = sheet.shape[0] // 10
     assert sheet.shape[1] == 10 * (CELL + 2 * BORDER)

@@ -20,13 +20,15 @@ def test_funnel_and_losses_of_a_small_dataset(project: Project):
     project.run("download", "trim", "resample", "resize", "merge", "split", "shard")
     result = project.call("stats")
     assert result.returncode == 0, result.stderr
-    steps, losses, seconds = result.stdout.split("\n\n")
+    steps, losses, measures, seconds = result.stdout.split("\n\n")
     assert [line.split() for line in steps.splitlines()] == [
         ["annotated", "wanted", "downloaded", "decoded", "composite", "in", "shards"],
         ["own", "5", "5", "4", "3", "3", "3"],
     ]
     assert re.search(r"^ +1  download  own +unreadable_container +own-b-broken: ", losses, re.MULTILINE)
     assert re.search(r"^ +1  resample  own +too_short +own-b-short: 3 ticks at 10 FPS", losses, re.MULTILINE)
+    assert [line.split()[0] for line in measures.splitlines()[2:5]] == ["motion", "sharpness", "brightness"]
+    assert measures.endswith("near-duplicates of other clips: 0")
     assert [line.split()[0] for line in seconds.splitlines()[1:]] == ["probe", "trim", "resample", "resize"]
     assert re.search(r"^  resample +\d+\.\d{3} s a clip, median of 3$", seconds, re.MULTILINE)
 
