@@ -169,7 +169,7 @@ def measure(names):
 
 def test_names_that_say_what_a_class_looks_like_help_where_clips_are_few():
     explained, told, untold = measure(world()[2])
-    assert explained > 0.5
+    assert explained > 0.4
     assert untold[0] == pytest.approx(0.2)
     assert told[0] > 0.6  # zero-shot
     assert told[1] > untold[1] + 0.15
