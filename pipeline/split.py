@@ -20,41 +20,67 @@ _BY_NAME: Mapping[str | None, ClassSplit] = {split: split for split in SPLITS}
 
 
 def main() -> None:
-    """Read classes.parquet and clips.parquet, write splits.parquet."""
+    """Read classes.parquet and clips.parquet, with `freeze` also the earlier splits.parquet; write splits.parquet."""
     settings = params.load().split
-    classes = manifests.read(ClassRow)
+    all_classes = manifests.read(ClassRow)
+    classes = [row for row in all_classes if row.clips]
     if len(classes) < 2:
         raise WorkError(
             f"split needs 2 classes or more, one for training and one for the test; there are {len(classes)}"
         )
+    kept = _read_earlier(all_classes) if settings.freeze else {}
     if settings.by == "file":
         splits = read_lists(Path(settings.file or ""), classes)
     elif settings.by == "official":
         splits = official_splits(manifests.read(CompositeRow), classes)
     else:
-        test = choose_test_classes(classes, settings)
-        splits = {row.class_id: "test" if row.class_id in test else "train" for row in classes}
+        test = choose_test_classes(classes, settings, kept)
+        drawn: dict[int, ClassSplit] = {row.class_id: "test" if row.class_id in test else "train" for row in classes}
+        splits = drawn | {row.class_id: kept[row.class_id] for row in classes if row.class_id in kept}
+        _check_not_empty(splits, "split.freeze: the earlier split")
     rows = [
-        SplitRow(class_id=row.class_id, class_name=row.class_name, split=splits[row.class_id], clips=row.clips)
-        for row in classes
+        SplitRow(
+            class_id=row.class_id,
+            class_name=row.class_name,
+            split=splits[row.class_id] if row.clips else kept.get(row.class_id, "unused"),
+            clips=row.clips,
+        )
+        for row in all_classes
     ]
-    _check_expected(rows, settings)
+    present = [row for row in rows if row.clips]
+    _check_expected(present, settings)
     manifests.write(SplitRow, rows)
-    _print_summary(rows, settings)
+    if kept and settings.by not in ("file", "official"):
+        _print_kept(rows, kept)
+    _print_summary(present, settings)
     _print_shared_videos(manifests.read(CompositeRow), splits)
 
 
-def choose_test_classes(classes: Sequence[ClassRow], settings: Settings) -> set[int]:
-    """Ids of the classes to hold out: `held_out` of each source, drawn by seed among the choices that meet the target."""
+def choose_test_classes(
+    classes: Sequence[ClassRow], settings: Settings, kept: Mapping[int, ClassSplit] | None = None
+) -> set[int]:
+    """Ids of the classes to hold out: `held_out` of each source, drawn by seed among the choices that meet the target.
+
+    Args:
+        kept: splits of classes that are not drawn, by class_id. The others are drawn so that all together have the share
+            and the clips of the test, as near as they can; no id of these classes is in the result.
+    """
+    kept = kept or {}
     rng = random.Random(f"split-{settings.seed}")
     total = min(len(classes) - 1, max(1, round(len(classes) * settings.held_out)))
-    groups: dict[str, list[Member]] = {}
+    counts = _apportion(Counter(row.source for row in classes), total)
+    groups: dict[str, list[Member]] = {source: [] for source in counts}
     for row in classes:
-        groups.setdefault(row.source, []).append(Member(row.class_id, row.clips))
-    counts = _apportion({source: len(members) for source, members in groups.items()}, total)
+        if row.class_id not in kept:
+            groups[row.source].append(Member(row.class_id, row.clips))
+    held = [row for row in classes if kept.get(row.class_id) == "test"]
+    for source, members in groups.items():
+        wanted = counts[source] - sum(row.source == source for row in held)
+        counts[source] = min(max(wanted, 0), len(members))
     if settings.by == "random" or settings.target_clips is None:
         return random_subset(groups, counts, rng)
-    return closest_subset(groups, counts, settings.target_clips.test, rng)
+    target = settings.target_clips.test - sum(row.clips for row in held)
+    return closest_subset(groups, counts, max(target, 0), rng)
 
 
 def read_lists(path: Path, classes: Sequence[ClassRow]) -> dict[int, ClassSplit]:
@@ -99,6 +125,28 @@ def official_splits(clips: Iterable[CompositeRow], classes: Sequence[ClassRow]) 
         splits[row.class_id] = _BY_NAME[first]
     _check_not_empty(splits, "split.by: official: the official split")
     return splits
+
+
+def _read_earlier(classes: Iterable[ClassRow]) -> dict[int, ClassSplit]:
+    """The splits of these classes in the splits.parquet that there is, by class_id.
+
+    A class is known by its name; where an earlier split has the name in two splits, of two sources, by its id as well.
+    """
+    if not manifests.exists(SplitRow):
+        print(f"split: split.freeze has no earlier {manifests.path_of(SplitRow)} to keep: all classes are assigned")
+        return {}
+    earlier: dict[str, dict[int, ClassSplit]] = {}
+    for row in manifests.read(SplitRow):
+        if row.split != "unused":
+            earlier.setdefault(row.class_name, {})[row.class_id] = row.split
+    kept: dict[int, ClassSplit] = {}
+    for known in classes:
+        splits = earlier.get(known.class_name, {})
+        if known.class_id in splits:
+            kept[known.class_id] = splits[known.class_id]
+        elif len(set(splits.values())) == 1:
+            kept[known.class_id] = next(iter(splits.values()))
+    return kept
 
 
 def _check_not_empty(splits: Mapping[int, ClassSplit], where: str) -> None:
@@ -159,6 +207,15 @@ def _check_expected(rows: Sequence[SplitRow], settings: Settings) -> None:
         )
 
 
+def _print_kept(rows: Sequence[SplitRow], kept: Mapping[int, ClassSplit]) -> None:
+    drawn = sum(row.class_id not in kept and row.clips > 0 for row in rows)
+    lost = sum(row.clips == 0 for row in rows)
+    print(
+        f"split: {len(rows) - drawn - lost:,} classes keep their split, {drawn:,} are assigned"
+        + (f", {lost:,} have no clips now" if lost else "")
+    )
+
+
 def _print_summary(rows: Sequence[SplitRow], settings: Settings) -> None:
     parts = []
     for split in (*SPLITS, "unused"):
@@ -170,7 +227,8 @@ def _print_summary(rows: Sequence[SplitRow], settings: Settings) -> None:
     if settings.by == "target" and target is not None:
         missed = sum(row.clips for row in rows if row.split == "test") - target.test
         if missed:
-            print(f"split: target of {target.test:,} test clips missed by {missed:+,}: no choice of classes is nearer")
+            choice = "choice of new classes" if settings.freeze else "choice of classes"
+            print(f"split: target of {target.test:,} test clips missed by {missed:+,}: no {choice} is nearer")
 
 
 def _print_shared_videos(clips: Iterable[CompositeRow], splits: Mapping[int, ClassSplit]) -> None:

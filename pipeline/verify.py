@@ -26,6 +26,7 @@ from common.paths import METRICS, SHARDS
 from pipeline import params, runner, sources
 from pipeline.composite import documents, leaks, samples
 from pipeline.composite.dataset import Dataset, File
+from pipeline.composite.excluded import EXCLUDED, read_excluded
 from pipeline.records import manifests
 from pipeline.records.failures import ClipError
 from pipeline.records.rows import ROW_TYPES, SPLITS, CompositeRow, ShardRow, SplitRow
@@ -62,13 +63,12 @@ class FilmstripShape:
 
 @dataclass
 class ShardReport:
-    """Problems of shards, one line each; their digests; numbers of black and frozen clips; fingerprints by split and clip_id."""
+    """Problems of shards, one line each; their digests; numbers of black and frozen clips."""
 
     problems: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     black: int = 0
     frozen: int = 0
-    fingerprints: dict[str, dict[str, bytes]] = field(default_factory=dict)
 
     def add(self, other: "ShardReport") -> None:
         """Add the content of another report to this one."""
@@ -76,8 +76,6 @@ class ShardReport:
         self.digests |= other.digests
         self.black += other.black
         self.frozen += other.frozen
-        for split, fingerprints in other.fingerprints.items():
-            self.fingerprints.setdefault(split, {}).update(fingerprints)
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,7 @@ def main() -> None:
     similar = checked.similar
     if similar.count:
         named = ", ".join(f"{one} and {other}" for one, other in similar.examples[:3])
-        print(f"verify: {similar.count:,} pairs of clips in different splits look almost the same: {named}")
+        print(f"verify: {similar.count:,} clips look almost the same as one in another split: {named}")
     if (comparison := digests.compare(settings)) is not None:
         print(f"verify: {comparison}")
 
@@ -139,10 +137,15 @@ def check(settings: params.PipelineParams) -> Checked:
 
     report = ShardReport([damage for kind in ROW_TYPES if (damage := manifests.damage(kind)) is not None])
     report.problems += _check_manifests(rows, clips, splits)
+    excluded = read_excluded()
+    report.problems += [
+        f"{row.clip_id} is in {EXCLUDED}, and still in a shard: run `dvc repro`"
+        for row in rows
+        if row.clip_id in excluded
+    ]
     videos = {clip.clip_id: clip.video_id for clip in clips if clip.source in youtube}
-    report.problems += leaks.find_leaks(
-        leaks.Identity(row.clip_id, row.split, row.sha256, videos.get(row.clip_id)) for row in rows
-    )
+    identities = [leaks.Identity(row.clip_id, row.split, row.sha256, videos.get(row.clip_id)) for row in rows]
+    report.problems += leaks.find_leaks(identities)
     shape = FilmstripShape(settings.resample.frames, settings.resize.size)
     report.add(_check_all(shards, shape, settings.engine.workers))
     unknown = {path.as_posix() for path in SHARDS.glob("*.tar")} - {shard.path for shard in shards}
@@ -150,7 +153,8 @@ def check(settings: params.PipelineParams) -> Checked:
     index = manifests.path_of(ShardRow).read_bytes()
     files = [File(name, (SHARDS / name).stat().st_size, sha256) for name, sha256 in sorted(report.digests.items())]
     report.problems += _check_documents(documents.render(Dataset(rows, clips, files, index, facts, settings)))
-    similar = leaks.near_duplicates(report.fingerprints)
+    duplicate_of = {clip.clip_id: clip.duplicate_of for clip in clips if clip.duplicate_of is not None}
+    similar = leaks.near_duplicates(identities, duplicate_of)
     sweep(METRICS)
     metrics = _metrics(rows, clips, report, similar.count)
     write_json(METRICS / "dataset.json", metrics)
@@ -175,7 +179,7 @@ def check_shard(shard: Shard, shape: FilmstripShape) -> ShardReport:
                     report.problems.append(f"{shard.path}: {member.name} is not in shards.parquet")
                 elif suffix in _IMAGES:
                     try:
-                        _describe(row, _decode(row, data, member.offset_data, shape), report)
+                        _describe(_decode(row, data, member.offset_data, shape), report)
                     except ValueError as error:
                         report.problems.append(f"{shard.path}: {clip_id}: {error}")
                 elif {"json": descriptions[clip_id], "cls": samples.class_member(row.class_id)}.get(suffix) != data:
@@ -259,13 +263,10 @@ def _decode(row: ShardRow, data: bytes, offset: int, shape: FilmstripShape) -> N
     return frames[: row.valid_frames]
 
 
-def _describe(row: ShardRow, frames: NDArray[np.uint8], report: ShardReport) -> None:
-    """Count the clip if it is black or frozen, neither of which is an error, and add its fingerprint."""
+def _describe(frames: NDArray[np.uint8], report: ShardReport) -> None:
+    """Count the clip if it is black or frozen, neither of which is an error."""
     report.black += int(frames.max() < _BLACK)
     report.frozen += int(len(frames) > 1 and bool((frames[1:] == frames[0]).all()))
-    fingerprint = leaks.fingerprint(frames)
-    if fingerprint is not None:
-        report.fingerprints.setdefault(row.split, {})[row.clip_id] = fingerprint
 
 
 def _check_manifests(rows: Sequence[ShardRow], clips: Iterable[CompositeRow], classes: Sequence[SplitRow]) -> list[str]:

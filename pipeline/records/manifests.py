@@ -1,5 +1,6 @@
 """Reading and writing manifests: parquet files of typed rows, the same bytes for the same rows."""
 
+import dataclasses
 from collections import Counter
 from collections.abc import Iterable
 from operator import attrgetter
@@ -19,6 +20,8 @@ from pipeline.records.schema import Record, list_fields, schema
 
 R = TypeVar("R", bound=Record)
 C = TypeVar("C", bound=ClipRow)
+P = TypeVar("P")
+_RENEW = "run `dvc repro -f`"
 
 
 def path_of(kind: type[Record]) -> Path:
@@ -37,7 +40,23 @@ def read(kind: type[R]) -> list[R]:
     Raises:
         WorkError: it is missing, has changed since it was written, is not parquet, or does not hold rows of this type.
     """
-    return _rows(kind, _read_table(kind))
+    return _rows(kind, _read_table(kind), kind)
+
+
+def read_part(kind: type[Record], part: type[P]) -> list[P]:
+    """The columns of a manifest that the dataclass `part` has as fields, as rows of it.
+
+    Other columns do not matter, so that a manifest of another version of this code can be read.
+
+    Raises:
+        WorkError: as `read`, or a column is missing or of another type.
+    """
+    table, names = _open(kind), [field.name for field in dataclasses.fields(part)]  # type: ignore[arg-type]
+    expected = schema(kind)
+    odd = [n for n in names if n not in table.schema.names or table.schema.field(n).type != expected.field(n).type]
+    if odd:
+        raise WorkError(f"{path_of(kind)} has no column {', '.join(odd)} as this version writes it: {_RENEW}")
+    return _rows(kind, table.select(names), part)
 
 
 def damage(kind: type[Record]) -> str | None:
@@ -52,7 +71,7 @@ def damage(kind: type[Record]) -> str | None:
 
 def find(kind: type[C], clip_id: str) -> C | None:
     """The row of one clip; None if the manifest has no such clip. Raises as `read`."""
-    rows = _rows(kind, _read_table(kind).filter(pc.field("clip_id") == clip_id))
+    rows = _rows(kind, _read_table(kind).filter(pc.field("clip_id") == clip_id), kind)
     return rows[0] if rows else None
 
 
@@ -77,7 +96,17 @@ def count_failures(rows: Iterable[ClipRow]) -> dict[str, int]:
 
 
 def _read_table(kind: type[Record]) -> pa.Table:
-    path, expected = path_of(kind), schema(kind)
+    path, expected, table = path_of(kind), schema(kind), _open(kind)
+    if table.schema.names != expected.names:
+        odd = sorted(set(table.schema.names) ^ set(expected.names)) or ["their order"]
+        raise WorkError(f"{path} has other columns than this version writes ({', '.join(odd)}): {_RENEW}")
+    if table.schema.types != expected.types:
+        raise WorkError(f"{path} has columns of other types than this version writes: {_RENEW}")
+    return table
+
+
+def _open(kind: type[Record]) -> pa.Table:
+    path = path_of(kind)
     _check_not_a_folder(path)
     try:
         content = path.read_bytes()
@@ -87,17 +116,11 @@ def _read_table(kind: type[Record]) -> pa.Table:
         raise WorkError(f"{path} has changed since it was written: delete it and run `dvc repro`")
     try:
         # `pq.read_table` of a buffer leaves a thread that may abort the process at its end.
-        table = pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
+        return pq.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise WorkError(
             f"{path} cannot be read ({' '.join(str(error).split())}): delete it and run `dvc repro`"
         ) from None
-    if table.schema.names != expected.names:
-        odd = sorted(set(table.schema.names) ^ set(expected.names)) or ["their order"]
-        raise WorkError(f"{path} has other columns than this version writes ({', '.join(odd)}): run `dvc repro -f`")
-    if table.schema.types != expected.types:
-        raise WorkError(f"{path} has columns of other types than this version writes: run `dvc repro -f`")
-    return table
 
 
 def _check_not_a_folder(path: Path) -> None:
@@ -105,16 +128,16 @@ def _check_not_a_folder(path: Path) -> None:
         raise WorkError(f"{path} is a folder: delete it and run `dvc repro`")
 
 
-def _rows(kind: type[R], table: pa.Table) -> list[R]:
-    tuples = list_fields(kind)
-    found: list[R] = []
+def _rows(kind: type[Record], table: pa.Table, row: type[P]) -> list[P]:
+    tuples = list_fields(row)
+    found: list[P] = []
     values: dict[str, Any]
     try:
         for values in table.to_pylist():
             for name in tuples:
                 if values[name] is not None:
                     values[name] = tuple(values[name])
-            found.append(kind(**values))
+            found.append(row(**values))
     except (ValueError, pa.ArrowException) as error:
         raise WorkError(f"{path_of(kind)} is damaged ({error}): delete it and run `dvc repro`") from None
     return found

@@ -16,17 +16,19 @@ from common.errors import ParamError, WorkError
 from common.files import write_json
 from common.paths import SHARDS
 from pipeline import params
+from pipeline.composite.excluded import read_excluded
 from pipeline.params import PipelineParams
 from pipeline.records import manifests
 from pipeline.records.rows import ROW_TYPES
 from pipeline.runner.ledger import file_digest
 
 RECORDED = Path(__file__).with_name("digests.json")
-# Params without effect on the files: of downloading, time limits, and the URL of copies.
+# Params without effect on the files that are recorded: of downloading, time limits, growing, and the URL of copies.
 _WITHOUT_EFFECT = {
     "download": "attempts timeout_s tinyvirat_ca tinyvirat_verify max_mb_per_s disk_gb keep_raw youtube min_height "
     "connections yt_dlp",
     "resize": "timeout_s",
+    "split": "freeze",
     "shard": "copy_to",
 }
 
@@ -61,11 +63,14 @@ def main() -> None:
 def compare(settings: PipelineParams, recorded: Digests | None = None) -> str | None:
     """One line on whether the files in the current folder have the recorded digests.
 
-    None if there is nothing to compare: the corpus is not the sample, or the params are not the recorded ones. Files
-    that differ are not an error: another build of libx264 or OpenCV may encode other bytes.
+    None if there is nothing to compare: the corpus is not the sample, the params are not the recorded ones, clips are
+    excluded, or `split.freeze` keeps earlier shards. Files that differ are not an error: another build of libx264 or OpenCV
+    may encode other bytes.
     """
     recorded = recorded or load()
     if settings.corpus != "sample" or params_digest(settings) != recorded.params:
+        return None
+    if settings.split.freeze or read_excluded():
         return None
     different = [path for path, digest in recorded.files.items() if _file_digest(Path(path)) != digest]
     if not different:

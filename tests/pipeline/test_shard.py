@@ -11,9 +11,9 @@ import pytest
 import webdataset
 
 from common.errors import WorkError
+from pipeline.composite.layout import Member, plan
 from pipeline.params import Shard as Settings
 from pipeline.records.rows import CompositeRow
-from pipeline.shard import Member, plan
 from tests.conftest import Project, make_project
 from tests.pipeline.conftest import STAGES, build_dataset
 from tests.pipeline.draw import frame_times, read_counters, read_filmstrip, write_video

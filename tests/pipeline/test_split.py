@@ -1,5 +1,7 @@
 """split: classes for training, and classes for the test that training never sees."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -90,6 +92,41 @@ def test_equal_seeds_choose_equal_classes_and_other_seeds_others():
     assert len({frozenset(choose(rows, seed=seed)) for seed in range(5)}) == 5
 
 
+# Beside classes that keep their split
+
+
+def choose_rest(rows, kept, held_out=0.2, target=None):
+    wanted = None if target is None else SplitCounts(sum(row.clips for row in rows) - target, target)
+    settings = Split(seed=0, held_out=held_out, target_clips=wanted, expected=None, freeze=True)
+    return choose_test_classes(rows, settings, kept)
+
+
+@given(sizes=SIZES, more=SIZES, seed=st.integers(0, 99))
+def test_new_classes_bring_each_source_to_its_share_and_the_others_stay(sizes, more, seed):
+    before = class_rows({"a": sizes})
+    test = choose(before, seed)
+    kept = {row.class_id: "test" if row.class_id in test else "train" for row in before}
+    rows = [*before, *(replace(row, class_id=len(sizes) + row.class_id) for row in class_rows({"a": more}))]
+    drawn = choose_rest(rows, kept)
+    assert not drawn & kept.keys()
+    assert abs(len(test | drawn) - max(1, round(0.2 * len(rows)))) <= max(0, len(test) - round(0.2 * len(rows)))
+
+
+def test_a_target_counts_the_clips_of_the_classes_that_stay():
+    rows = class_rows({"own": [10] * 10 + [3, 4, 5, 6, 7, 8, 9, 11, 12, 13]})
+    kept = {number: "test" if number < 2 else "train" for number in range(10)}
+    drawn = choose_rest(rows, kept, target=20 + 5 + 12)
+    assert len(drawn) == 2
+    assert clips_in(rows, drawn) == 17
+
+
+@pytest.mark.parametrize("target", [None, 5])
+def test_no_new_class_is_held_out_where_enough_are(target):
+    rows = class_rows({"own": [10] * 10})
+    assert choose_rest(rows, dict.fromkeys(range(5), "test"), target=target) == set()
+    assert choose_rest(rows, dict.fromkeys(range(10), "train"), target=target) == set()
+
+
 # By a given list
 
 
@@ -137,12 +174,13 @@ def test_missing_list_is_named(tmp_path):
 
 
 def write_manifests(classes):
-    """classes.parquet, and clips.parquet with one clip per class; the clips are of one video."""
+    """classes.parquet, and clips.parquet with one clip per class that has clips; the clips are of one video."""
     manifests.write(ClassRow, classes)
     common = {"source": "own", "labels": ("x",), "video_id": "scene", "path": "x", "bytes": 1, "valid_frames": 9}
     clips = [
         CompositeRow(clip_id=f"c{row.class_id}", class_id=row.class_id, class_name=row.class_name, sha256="", **common)
         for row in classes
+        if row.clips
     ]
     manifests.write(CompositeRow, clips)
 
@@ -186,6 +224,114 @@ def test_one_class_cannot_be_split(project):
     write_manifests(named_classes("a"))
     with pytest.raises(WorkError, match="split needs 2 classes or more"):
         project.run("split")
+
+
+# With an earlier split
+
+
+def splits():
+    return {row.class_name: (row.class_id, row.split, row.clips) for row in manifests.read(SplitRow)}
+
+
+def frozen(project, *classes):
+    """Two classes split without freeze, then the stage with `split.freeze` on other classes."""
+    write_manifests(named_classes("a", "b"))
+    project.run("split")
+    before = splits()
+    write_manifests(list(classes))
+    project.set(split__freeze=True)
+    project.run("split")
+    return before, splits()
+
+
+def one_class(class_id, name, source="own", clips=5):
+    return ClassRow(class_id=class_id, class_name=name, source=source, member_labels=(), clips=clips)
+
+
+def test_classes_keep_their_split_and_new_ones_are_assigned(project, capsys):
+    new = [one_class(2 + n, name, "more") for n, name in enumerate("cdefgh")]
+    before, after = frozen(project, *named_classes("a", "b"), *new)
+    assert {name: after[name] for name in "ab"} == before
+    assert {after[name][1] for name in "cdefgh"} == {"train", "test"}
+    assert "split: 2 classes keep their split, 6 are assigned\n" in capsys.readouterr().out
+
+
+def test_a_class_is_known_by_its_name_when_its_id_is_another_one(project):
+    before, after = frozen(project, one_class(0, "x"), one_class(1, "a"), one_class(2, "b"))
+    assert (after["a"][1], after["b"][1]) == (before["a"][1], before["b"][1])
+
+
+def test_classes_of_one_name_in_two_splits_are_known_by_their_ids(project):
+    classes = [one_class(0, "run"), one_class(1, "run", "more")]
+    write_manifests(classes)
+    project.run("split")
+    before = [(row.class_id, row.split) for row in manifests.read(SplitRow)]
+    assert {split for _, split in before} == {"train", "test"}
+    write_manifests([*classes, one_class(2, "c"), one_class(3, "d")])
+    project.set(split__freeze=True)
+    project.run("split")
+    assert [(row.class_id, row.split) for row in manifests.read(SplitRow)][:2] == before
+
+
+def test_a_class_without_clips_keeps_its_split_and_counts_for_nothing(project, capsys):
+    before, after = frozen(project, one_class(0, "a", clips=0), *named_classes("a", "b", "c", "d")[1:])
+    assert after["a"] == (0, before["a"][1], 0)
+    printed = capsys.readouterr().out
+    assert "1 classes keep their split, 2 are assigned, 1 have no clips now" in printed
+    assert "train 2 classes, 10 clips; test 1 classes, 5 clips" in printed
+
+
+def test_a_new_class_without_clips_is_in_no_split_yet(project):
+    _, after = frozen(project, *named_classes("a", "b"), one_class(2, "c", clips=0))
+    assert after["c"] == (2, "unused", 0)
+    write_manifests(named_classes("a", "b", "c", "d", "e", "f"))
+    project.run("split")
+    assert splits()["c"][1] in ("train", "test")
+
+
+def test_a_split_whose_test_classes_have_gone_is_an_error(project):
+    write_manifests(named_classes("a", "b", "c"))
+    project.run("split")
+    write_manifests(
+        [row if splits()[row.class_name][1] == "train" else replace(row, clips=0) for row in manifests.read(ClassRow)]
+    )
+    project.set(split__freeze=True)
+    with pytest.raises(WorkError, match=r"split.freeze: the earlier split has no test classes"):
+        project.run("split")
+
+
+def test_without_an_earlier_split_all_classes_are_assigned_and_one_line_says_so(project, capsys):
+    write_manifests(named_classes("a", "b", "c"))
+    project.run("split")
+    usual = splits()
+    manifests.path_of(SplitRow).unlink()
+    project.set(split__freeze=True)
+    capsys.readouterr()
+    project.run("split")
+    assert splits() == usual
+    line = "split: split.freeze has no earlier manifests/splits.parquet to keep: all classes are assigned"
+    assert capsys.readouterr().out.splitlines()[0] == line
+
+
+def test_a_given_list_decides_though_an_earlier_split_has_another_one(project):
+    write_manifests(named_classes("a", "b"))
+    project.run("split")
+    other = {"train": "test", "test": "train"}
+    text = "".join(f"{name},{other[split]}\n" for name, (_, split, _) in splits().items())
+    (project.root / "lists.csv").write_text(f"class_name,split\n{text}")
+    before = splits()
+    project.set(split__freeze=True, split__by="file", split__file="lists.csv")
+    project.run("split")
+    assert {name: other[split] for name, (_, split, _) in splits().items()} == {n: s for n, (_, s, _) in before.items()}
+
+
+def test_a_missed_target_is_said_of_the_new_classes(project, capsys):
+    write_manifests(named_classes("a", "b"))
+    project.run("split")
+    write_manifests(named_classes("a", "b", "c"))
+    project.set(split__freeze=True, split__sample__target_clips={"train": 9, "test": 6})
+    project.run("split")
+    assert "target of 6 test clips missed by -1: no choice of new classes is nearer" in capsys.readouterr().out
 
 
 # As the publishers have it

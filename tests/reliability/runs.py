@@ -94,6 +94,8 @@ def with_dvc(project: Project) -> Project:
         shutil.copytree(REPO / package, project.root / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", "run"):
         shutil.copy(REPO / name, project.root / name)
+    (project.root / "manifests").mkdir(exist_ok=True)
+    shutil.copy(REPO / "manifests/excluded.csv", project.root / "manifests/excluded.csv")
     (project.root / ".dvc").mkdir()
     config = (REPO / ".dvc/config").read_text()
     (project.root / ".dvc/config").write_text(config.replace("[core]", "[core]\n    no_scm = true"))

@@ -76,6 +76,26 @@ def test_rows_come_back_sorted_typed_and_equal(here):
     assert failed.path is None
 
 
+def test_part_of_a_manifest_is_read_though_its_other_columns_are_of_another_version(here):
+    manifests.write(TrimRow, [trim_row("a"), trim_row("b", bytes=4)])
+    path = manifests.path_of(TrimRow)
+    pq.write_table(pq.read_table(path).drop_columns(["lead_in_s"]).append_column("new", pa.array([1, 2])), path)
+    Path("data/ledgers/trim.sha256").unlink()
+
+    @dataclasses.dataclass(frozen=True)
+    class Size:
+        clip_id: str
+        bytes: int
+
+    @dataclasses.dataclass(frozen=True)
+    class Start:
+        lead_in_s: float
+
+    assert manifests.read_part(TrimRow, Size) == [Size("a", 3), Size("b", 4)]
+    with pytest.raises(WorkError, match=r"trim.parquet has no column lead_in_s as this version writes it"):
+        manifests.read_part(TrimRow, Start)
+
+
 def test_lists_come_back_as_tuples_and_null_lists_as_none(here):
     common = {"source": "own", "video_id": "v", "status": "failed", "error": "too_short"}
     rows = [
