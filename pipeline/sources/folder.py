@@ -14,7 +14,7 @@ from pipeline.records.manifests import count_failures
 from pipeline.records.rows import DownloadRow
 from pipeline.sources.clips import Annotation, Arrival, Fetched, make_id, to_row
 from pipeline.sources.extensions import kinds_text, other_kind
-from pipeline.sources.plan import ClassPlan, FilesPlan, Plan
+from pipeline.sources.plan import ClassPlan, FilesPlan, Plan, size_text
 from pipeline.sources.spec import SourceSpec
 from pipeline.sources.walk import Found, list_files, printable_path
 
@@ -65,7 +65,7 @@ class Folder:
         total = sum(sizes.values())
         lines = [
             f"{len(listing.clips):,} clips in {len(sizes):,} files of {len(classes):,} classes, "
-            f"{total / 1e9:,.1f} GB, read in place"
+            f"{size_text(total)}, read in place"
         ]
         lost = count_failures(listing.lost)
         if listing.lost:

@@ -4,6 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 
+def size_text(count: int) -> str:
+    """Bytes for people: `1.5 GB`, or `26.5 MB` below a gigabyte."""
+    return f"{count / 1e9:,.1f} GB" if count >= 1e9 else f"{count / 1e6:,.1f} MB"
+
+
 @dataclass(frozen=True)
 class ClassPlan:
     """One class: clips that are wanted of it, and clips that carry its label and no other."""

@@ -18,7 +18,7 @@ from pipeline.records.facts import SourceFacts
 from pipeline.records.failures import ClipError, Failure
 from pipeline.records.rows import DownloadRow
 from pipeline.sources.clips import Annotation, Arrival, failed_row, make_id, to_row
-from pipeline.sources.plan import FilesPlan, Plan
+from pipeline.sources.plan import FilesPlan, Plan, size_text
 from pipeline.sources.spec import SourceSpec
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class TinyVirat:
     def plan(self) -> Plan:
         """The zip file; its clips are known after the download only."""
         name, size = _file_name(self._url), self._context.hosts.size(self._url)
-        size_text = f"{size / 1e9:,.1f} GB" if size else "size unknown"
-        text = f"all clips of {name}, {size_text}; their number is known after the download"
+        known = size_text(size) if size else "size unknown"
+        text = f"all clips of {name}, {known}; their number is known after the download"
         return Plan((text,), (FilesPlan(name, needed=1, listed=1, bytes=size or None),))
 
     def download(self) -> list[DownloadRow]:

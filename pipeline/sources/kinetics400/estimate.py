@@ -10,7 +10,7 @@ from pipeline.params import Download
 from pipeline.records.manifests import count_failures
 from pipeline.sources.kinetics400.annotations import AnnotatedClips, read_archive_urls
 from pipeline.sources.kinetics400.quotas import ClassQuotas
-from pipeline.sources.plan import ClassPlan, FilesPlan, Plan
+from pipeline.sources.plan import ClassPlan, FilesPlan, Plan, size_text
 
 
 @dataclass(frozen=True)
@@ -84,10 +84,10 @@ def describe(
 def _describe_archives(estimates: Sequence[SplitEstimate]) -> list[str]:
     lines = []
     for estimate in estimates:
-        size_text = f", {estimate.downloaded / 1e9:,.1f} GB, of which {estimate.kept / 1e9:,.1f} GB are kept"
+        sizes = f", {size_text(estimate.downloaded)}, of which {size_text(estimate.kept)} are kept"
         lines.append(
             f"{estimate.split}: about {estimate.needed} of {estimate.archives} archives to download"
-            + (size_text if estimate.downloaded else "")
+            + (sizes if estimate.downloaded else "")
         )
     return lines if any(estimate.downloaded for estimate in estimates) else [*lines, "the host gives no sizes"]
 
