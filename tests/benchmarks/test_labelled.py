@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Generator
 
+from benchmarks.block_episodes import BlockEpisodes, NearestNeighbourHead, class_splits
 from benchmarks.centred import crop_bright
 from benchmarks.fights import join_similar, recording_folds
-from benchmarks.gestures import BlockEpisodes, NearestNeighbourHead, class_splits
 from benchmarks.labelled import differences, file_number, first_frame, number_blocks
 from training.clips import Clip
 
