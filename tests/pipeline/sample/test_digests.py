@@ -67,6 +67,13 @@ def test_nothing_is_compared_with_another_corpus(settings, recorded):
     assert compare(dataclasses.replace(settings, corpus="full"), recorded) is None
 
 
+def test_nothing_is_compared_where_shards_are_kept_or_clips_are_excluded(settings, recorded, here):
+    frozen = dataclasses.replace(settings, split=dataclasses.replace(settings.split, freeze=True))
+    assert compare(frozen, recorded) is None
+    (here / "manifests/excluded.csv").write_text("clip_id,reason\na,x\n")
+    assert compare(settings, recorded) is None
+
+
 @pytest.mark.parametrize(
     ("section", "change"),
     [("engine", {"workers": 3}), ("download", {"connections": 4}), ("resize", {"timeout_s": 5.0})],
