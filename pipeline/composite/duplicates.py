@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-_BLOCK = 256  # clips compared with all others at a time
+_BLOCK = 64  # clips compared with all others at a time: 13 MB of XORs for 25,000 clips
 
 
 def first_of_each(fingerprints: Mapping[str, str], max_distance: int) -> dict[str, str]:

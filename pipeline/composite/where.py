@@ -160,7 +160,7 @@ class _Parser:
         if self._accept("is"):
             negated = self._accept("not")
             self._expect("null")
-            return column.is_valid() if negated else column.is_null()
+            return ~column.is_null() if negated else column.is_null()
         negated = self._accept("not")
         if self._accept("in"):
             self._expect("(")
