@@ -91,7 +91,7 @@ def _fingerprints(rows: Sequence[Mapping[str, Any]], size: int) -> dict[str, str
 
 def _copies(rows: Sequence[Mapping[str, Any]], settings: PipelineParams) -> Iterator[tuple[str, list[int]]]:
     """The bits between each clip and its copy, by kind of copy."""
-    files = [TrimRow(**row | {"path": str(Path(row["path"]).resolve())}) for row in rows]
+    files = [TrimRow(**{**row, "path": str(Path(row["path"]).resolve())}) for row in rows]
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)  # where resize writes
         originals = [_process(file, settings) for file in files]

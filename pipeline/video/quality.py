@@ -15,7 +15,7 @@ SAMPLES = 16  # frames that sharpness and fingerprint are of, evenly spread over
 _GRID = 8  # cells along each side of a frame, in the fingerprint
 _TEMPORAL, _SPATIAL = 4, 8  # lowest frequencies along time and along each side of the frame
 BITS = _TEMPORAL * _SPATIAL**2
-_LEAST = 0.1  # grey levels; a smaller amplitude is noise, and its bit is 0
+_LEAST = 0.1  # grey levels, root mean square; a smaller amplitude is noise, and its bit is 0
 _ENOUGH = 32  # larger amplitudes that a fingerprint needs; black clips have none
 _SCALE = 256  # of the integer basis of the cosine transform
 _RED, _GREEN, _BLUE = 77, 150, 29  # weights of luma (BT.601) in 256ths
@@ -81,11 +81,17 @@ def _fingerprint(luma: NDArray[np.uint8]) -> str | None:
     # Products of integers: exact in float64, in any order.
     over_time = np.tensordot(_cosines(_TEMPORAL, frames), cells.astype(np.float64), 1)
     amplitudes = _cosines(_SPATIAL, _GRID) @ over_time @ _cosines(_SPATIAL, _GRID).T
-    unit = _SCALE**3 * frames * side**2  # of an amplitude of one grey level
     amplitudes[0, 0, 0] = 0  # brightness
-    if np.count_nonzero(np.abs(amplitudes) > _LEAST * unit) < _ENOUGH:
+    least = _LEAST * _SCALE**3 * frames * side**2 / _norms()
+    if np.count_nonzero(np.abs(amplitudes) > least) < _ENOUGH:
         return None
-    return np.packbits(amplitudes > _LEAST * unit).tobytes().hex()
+    return np.packbits(amplitudes > least).tobytes().hex()
+
+
+def _norms() -> NDArray[np.float64]:
+    """What amplitudes are multiplied by to be root mean squares over the clip: the square root of 2 for each frequency but 0."""
+    places = np.indices((_TEMPORAL, _SPATIAL, _SPATIAL))
+    return np.asarray(np.sqrt(2.0 ** np.count_nonzero(places, axis=0)), np.float64)
 
 
 @lru_cache(maxsize=4)
