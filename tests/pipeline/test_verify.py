@@ -10,7 +10,7 @@ import pytest
 
 from common.errors import WorkError
 from pipeline.records import manifests
-from pipeline.records.rows import ShardRow
+from pipeline.records.rows import CompositeRow, ShardRow
 from tests.conftest import make_project
 from tests.pipeline.conftest import STAGES
 from tests.pipeline.draw import frame_times, write_video
@@ -215,3 +215,17 @@ def test_metrics_count_black_and_frozen_clips(here):
     write_video(here / "clips/c/moving.mp4", frame_times(20, 10))
     project.run(*STAGES)
     assert (metrics(project)["black_clips"], metrics(project)["frozen_clips"]) == (1, 2)
+
+
+def test_near_duplicates_in_different_splits_are_counted_and_named(dataset_copy, capsys):
+    splits = {row.clip_id: row.split for row in manifests.read(ShardRow)}
+    ids = sorted(splits)
+    first = next(clip_id for clip_id in ids if splits[clip_id] == "train")
+    other = next(clip_id for clip_id in ids if splits[clip_id] == "test")
+    same_split = next(clip_id for clip_id in ids if splits[clip_id] == "train" and clip_id != first)
+    like = {other: first, same_split: first}
+    rows = [dataclasses.replace(row, duplicate_of=like.get(row.clip_id)) for row in manifests.read(CompositeRow)]
+    manifests.write(CompositeRow, rows)
+    dataset_copy.run("verify")
+    assert metrics(dataset_copy)["near_duplicates_across_split"] == 1
+    assert f"1 clips look almost the same as one in another split: {first} and {other}\n" in capsys.readouterr().out
