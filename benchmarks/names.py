@@ -33,6 +33,8 @@ from training.fewshot.text_prototypes import TextPrototypeHead
 from training.fewshot.trainer import load_method
 from training.params import ClassText, Stage3, TrainingParams
 
+_SHOTS = (1, 5)
+
 
 def main() -> None:
     """Print one table."""
@@ -94,6 +96,8 @@ class Part:
             [place for place, clip in enumerate(rows) if (clip.split, clip.source) == ("test", source)]
         )
         instances = count_instances(ids[held_out], settings.way, settings.instances)
+        if instances <= _SHOTS[-1]:
+            raise SystemExit(f"{source}: its held-out classes have {instances} clips, {_SHOTS[-1] + 1} are needed")
         sampler = EpisodeSampler(ids, settings.way, instances, clips=held_out)
         self.episodes: Episodes = sampler.draw(episodes, Generator().manual_seed(0))
         self.untold = self._hits(PrototypeHead(), None)
@@ -113,8 +117,8 @@ class Part:
     def row(self, head: Head, names: ClassNames | None) -> list[str]:
         """Accuracies without a clip, with one and with five, and what they are more than without names."""
         hits = self._hits(head, names)
-        columns = [hits[:, 0], hits[:, 1], hits[:, 5]]
-        more = [] if names is None else [(hits - self.untold)[:, 1], (hits - self.untold)[:, 5]]
+        columns = [hits[:, shots] for shots in (0, *_SHOTS)]
+        more = [] if names is None else [(hits - self.untold)[:, shots] for shots in _SHOTS]
         shown = [mean_ci95(column) for column in (*columns, *more)]
         return [f"{100 * mean:.1f} ± {100 * ci95:.1f}" for mean, ci95 in shown] + [""] * (5 - len(shown))
 
