@@ -30,7 +30,7 @@ def run(code, *, ignored=()):
     """Exit code, stdout and stderr of a Python program in which some signals are ignored from the start."""
 
     def set_signals():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        restore_signals()
         for number in ignored:
             signal.signal(number, signal.SIG_IGN)
 
