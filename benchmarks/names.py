@@ -2,8 +2,8 @@
 
 Needs the dataset and a finished `make train-stage3`, whose embedding of the pre-trained encoder is used. Each row is measured on
 the same episodes of held-out classes, all of one source. Of the drawn sample those of Kinetics are named by their movements, so
-that names of other classes tell something of them; those of TinyVIRAT have TinyVIRAT's names, which have nothing to do with how
-they were drawn. In the last row every class has the name of another one.
+that names of other classes tell something of them; those of TinyVIRAT have TinyVIRAT's names, which they were not drawn
+from. In the last row every class has the name of another one.
 """
 
 import argparse
