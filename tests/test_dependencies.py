@@ -16,7 +16,7 @@ from tests.imports import PACKAGES, files, imported_names
 PYPROJECT = tomllib.loads((REPO / "pyproject.toml").read_text())
 PROJECT, GROUPS = PYPROJECT["project"], PYPROJECT["dependency-groups"]
 EXTRAS = PROJECT["optional-dependencies"]
-INSTALLED_EXTRAS = ("cluster", "youtube", "training")  # by `make setup`
+INSTALLED_EXTRAS = ("cluster", "text", "training", "youtube")  # by `make setup`
 PACKAGES_OF_THE_CODE = PROJECT["dependencies"] + [line for extra in INSTALLED_EXTRAS for line in EXTRAS[extra]]
 DEV = [line for group in GROUPS.values() for line in group if isinstance(line, str)]
 LOCK, DATA_LOCK = (
