@@ -194,7 +194,7 @@ def test_dry_run_and_run_print_the_same_counts(processed):
 
 
 def test_stats_count_other_files_apart_from_clips(processed):
-    steps, losses, others, _ = processed.call("stats").stdout.split("\n\n")
+    steps, losses, others, *_ = processed.call("stats").stdout.split("\n\n")
     rows = processed.rows("download").values()
     clips = sum(row["error"] != "not_video" for row in rows)
     assert steps.splitlines()[1].split()[:3] == ["own", str(clips), str(clips)]
