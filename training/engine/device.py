@@ -1,5 +1,7 @@
 """The training device, and copies of batches to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -16,6 +18,17 @@ torch.set_flush_denormal(True)
 def pick_device() -> torch.device:
     """This process's GPU if there is one, else the CPU; with its number, because threads start at GPU 0."""
     return torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else torch.device("cpu")
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Operators on a CPU run on one thread: on small tensors several take longer, and many times longer on a busy machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def to_device(values: Values, device: torch.device) -> Values:

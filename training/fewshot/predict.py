@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.engine.device import one_thread
 from training.fewshot.adapter import ClipEmbedding, FlatEmbedding
 from training.fewshot.episodes import Episodes
 from training.fewshot.head import Head
@@ -50,6 +51,7 @@ def predict(head: Head, embedded: Tensor, episodes: Episodes, way: int, names: C
     return episode_logits(head, embedded, episodes, way, names).argmax(-1)
 
 
+@one_thread()
 @torch.no_grad()
 def episode_logits(
     head: Head, embedded: Tensor, episodes: Episodes, way: int, names: ClassNames | None = None

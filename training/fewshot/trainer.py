@@ -9,6 +9,7 @@ from torch import Tensor
 
 from training.data.windows import ClipWindows
 from training.engine.checkpoints import History, Run, load_finished, save_result
+from training.engine.device import one_thread
 from training.engine.loop import train
 from training.engine.statistics import mean_of_last
 from training.fewshot.adapter import ClassifiedEmbedding, FlatEmbedding
@@ -147,7 +148,9 @@ class Trainer:
         if settings.optimiser.validations and self._measured is not None:
             measured = self._measured, embed_clips(embedding, features, device)
         task = episode_task(head, self._training.sampler, self._views[name], settings, measured)
-        self._record(method.name, summarise(train(self._run(method.name), head, settings.optimiser, task)))
+        with one_thread():
+            history = train(self._run(method.name), head, settings.optimiser, task)
+        self._record(method.name, summarise(history))
         return head
 
     def _fit(self, method: Method, head: TextPrototypeHead, embedded: Tensor) -> None:
