@@ -64,7 +64,7 @@ def main() -> None:
         }
         print_controls(clips, rows, foldings)
         if not arguments.controls:
-            folds = foldings["by recording"]
+            folds = foldings["recordings"]
             hits = [_fold(stage, loader, clips, rows, folds, number) for number in range(_FOLDS)]
             print(f"\n{_FOLDS} folds, {arguments.pretrain_steps} + {arguments.steps} steps\n")
             _print_accuracies({name: [fold[name] for fold in hits] for name in hits[0]})
