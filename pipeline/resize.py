@@ -18,7 +18,7 @@ from pipeline.video.container import open_video
 from pipeline.video.filmstrip import decode_ticks, encode
 from pipeline.video.quality import measure
 
-VERSION = 3
+VERSION = 4
 
 
 def main() -> None:
