@@ -19,12 +19,12 @@ from training import params
 from training.clips import Clip, Clips
 from training.engine.setup import load_autoencoders, load_windows
 from training.engine.statistics import mean_ci95
-from training.fewshot.adapter import ClipEmbedding, FlatEmbedding
+from training.fewshot.adapter import Embedding, FlatEmbedding, FrameEmbedding
 from training.fewshot.episodes import Episodes, EpisodeSampler
 from training.fewshot.features import FeatureShape, extract
 from training.fewshot.head import Head
 from training.fewshot.heads import HEADS, build_head
-from training.fewshot.methods import build_classifier
+from training.fewshot.methods import build_classifier, head_inputs
 from training.fewshot.predict import accuracies, embed_clips, embed_views, predict
 from training.params import NAMED_HEADS, EncoderName, FeatureKind, HeadName, Optimiser, Stage3
 
@@ -107,25 +107,25 @@ class Part:
 
     def measure(self, features: Tensor, heads: Sequence[HeadName]) -> list[list[str]]:
         """A row for each head: its name; its accuracies after one and five labelled clips of a class, on both groups."""
-        embeddings: dict[str, ClipEmbedding | FlatEmbedding] = {"features": FlatEmbedding()}
+        trained = (
+            self._embedding(features) if any(HEADS[name].inputs != "features" for name in heads) else FlatEmbedding()
+        )
         rows = []
         for name in heads:
             inputs = HEADS[name].inputs
-            if inputs not in embeddings:
-                embeddings[inputs] = self._embedding(features, frames=inputs == "frames")
+            embedding = FlatEmbedding() if inputs == "features" else head_inputs(trained, inputs)
             head = build_head(name, self.settings)
-            embedding = embeddings[inputs]
-            if HEADS[name].trained and isinstance(embedding, ClipEmbedding):
+            if HEADS[name].trained:
                 self._train(head, embedding, features)
             embedded = embed_clips(embedding, features, torch.device("cpu"))
             rows.append([name, *self._accuracies(head.eval(), embedded)])
         return rows
 
-    def _embedding(self, features: Tensor, *, frames: bool) -> ClipEmbedding:
+    def _embedding(self, features: Tensor) -> FrameEmbedding:
         settings, generator = self.settings, Generator().manual_seed(0)
         shape = FeatureShape(features.shape[2], math.isqrt(features.shape[3]), features.shape[4])
         classes = int(self.numbers.max()) + 1
-        model = build_classifier(shape, classes, settings, "frames" if frames else "embedding").train()
+        model = build_classifier(shape, classes, settings).train()
 
         def loss() -> Tensor:
             chosen = torch.randint(len(self.clips), (settings.embedding_optimiser.batch,), generator=generator)
@@ -134,7 +134,7 @@ class Part:
         fit(model, settings.embedding_optimiser, loss)
         return model.embedding
 
-    def _train(self, head: Head, embedding: ClipEmbedding, features: Tensor) -> None:
+    def _train(self, head: Head, embedding: Embedding, features: Tensor) -> None:
         settings, generator = self.settings, Generator().manual_seed(0)
         views = embed_views(embedding, features, torch.device("cpu"), views=_VIEWS, seed=0)
 

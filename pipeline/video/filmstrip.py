@@ -94,13 +94,13 @@ def encode(frames: NDArray[np.uint8], *, format: Literal["jpg", "webp"], quality
     Raises:
         ClipError: decode_error when the image cannot be encoded.
     """
-    image = frames.reshape(-1, frames.shape[2], 3)[..., ::-1]  # OpenCV encodes BGR
+    image = cv2.cvtColor(frames.reshape(-1, frames.shape[2], 3), cv2.COLOR_RGB2BGR)  # OpenCV encodes BGR
     if format == "jpg":
         settings = [cv2.IMWRITE_JPEG_QUALITY, quality]
         settings += [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
     else:
         settings = [cv2.IMWRITE_WEBP_QUALITY, 101 if quality == 100 else quality]  # 101: lossless
-    encoded, data = cv2.imencode(f".{format}", np.ascontiguousarray(image), settings)
+    encoded, data = cv2.imencode(f".{format}", image, settings)
     if not encoded:
         raise ClipError(Failure.DECODE_ERROR, f"an image of shape {image.shape} could not be encoded as {format}")
     return data.tobytes()

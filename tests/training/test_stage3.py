@@ -15,7 +15,7 @@ from training.fewshot.classes import labelled, split_classes, training_rows
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.features import FeatureShape
 from training.fewshot.heads import build_head
-from training.fewshot.methods import build_classifier
+from training.fewshot.methods import build_classifier, build_inputs
 from training.fewshot.predict import embed_clips
 from training.fewshot.tasks import class_task, episode_task, validate
 
@@ -116,7 +116,7 @@ def test_too_few_classes_are_a_param_error(changes, message):
 def test_validation_is_the_accuracy_on_the_classes_left_out():
     stage = settings(validation_classes=2, way=2)
     _, measured = split_classes(ROWS, stage)
-    model = build_classifier(FeatureShape(4, 2, 5), 3, stage).embedding
+    model = build_inputs("clips", FeatureShape(4, 2, 5), stage)
     signal = torch.randn(5, 1, 4, 4, 5)[CLASSES].expand(-1, 2, -1, -1, -1)  # a pattern per class
     embedded = embed_clips(model, signal, torch.device("cpu"))
     found = validate(build_head("prototypes", stage), embedded, measured, stage)

@@ -11,14 +11,14 @@ from torch.utils.checkpoint import checkpoint
 from training.data.windows import ClipWindows
 from training.engine.device import to_device
 from training.engine.loop import Draw, Task
-from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmbedding
+from training.fewshot.adapter import ClassifiedEmbedding, FlatEmbedding, FrameEmbedding, mean_frame
 from training.fewshot.classes import TrainingClasses
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.features import FeatureShape, window_features
 from training.fewshot.head import Head
-from training.fewshot.heads import build_head
+from training.fewshot.heads import Inputs, build_head
 from training.fewshot.learner import FewShotLearner
-from training.fewshot.methods import Method, build_classifier
+from training.fewshot.methods import Method, build_classifier, head_inputs
 from training.fewshot.tasks import episode_losses, validate
 from training.models import MAE
 from training.models.encoder import ENCODER_LAYERS, Encoder, LayerPatterns
@@ -34,6 +34,7 @@ class EndToEndLearner(nn.Module):
         encoder: of the windows.
         embedding: of features: with a classifier of the training classes, or flat.
         head: classifies the embeddings.
+        inputs: what the head works on.
         grid: places along each side of the features.
         kind: of the features.
         micro_batch: windows that are encoded at a time; None: all.
@@ -45,16 +46,18 @@ class EndToEndLearner(nn.Module):
         embedding: ClassifiedEmbedding | FlatEmbedding,
         head: Head,
         *,
+        inputs: Inputs,
         grid: int,
         kind: FeatureKind,
         micro_batch: int | None,
     ) -> None:
         super().__init__()
+        self.inputs = inputs
         self.encoder, self.embedding, self.head = encoder, embedding, head
         self.grid, self.kind, self.micro_batch = grid, kind, micro_batch
 
     def embed(self, frames: Tensor) -> Tensor:
-        """Embeddings of windows: (n, T, S, S, 3) uint8 -> (n, ...).
+        """Embeddings of windows, frame-wise or flat: (n, T, S, S, 3) uint8 -> (n, ...).
 
         With `micro_batch` the activations of one part are held at a time: every part is encoded without a graph, and again
         when the gradient with respect to its embeddings is known. Dropout is the same both times. The gradient is that of all
@@ -75,13 +78,13 @@ class EndToEndLearner(nn.Module):
 
     def learner(self, way: int) -> FewShotLearner:
         """The learner on features of this encoder."""
-        return FewShotLearner(self._without_classifier(), self.head, way)
+        return FewShotLearner(head_inputs(self._without_classifier(), self.inputs), self.head, way)
 
     def group_matcher(self, *, coarse: bool = False) -> LayerPatterns:  # noqa: ARG002 (timm passes it)
         """The layers of parameters, for timm's layer decay; parameters that match none belong to embedding and head."""
         return ENCODER_LAYERS
 
-    def _without_classifier(self) -> ClipEmbedding | FlatEmbedding:
+    def _without_classifier(self) -> FrameEmbedding | FlatEmbedding:
         return self.embedding.embedding if isinstance(self.embedding, ClassifiedEmbedding) else self.embedding
 
 
@@ -97,13 +100,12 @@ def build_end_to_end(
         classes: number of training classes.
         settings: of stage 3.
     """
-    embedding = (
-        build_classifier(shape, classes, settings, method.inputs) if method.trains_embedding else FlatEmbedding()
-    )
+    embedding = build_classifier(shape, classes, settings) if method.trains_embedding else FlatEmbedding()
     return EndToEndLearner(
         autoencoder.encoder,
         embedding,
         build_head(method.head, settings),
+        inputs=method.inputs,
         grid=settings.feature_grid,
         kind=settings.features,
         micro_batch=settings.end_to_end.micro_batch,
@@ -158,7 +160,8 @@ def end_to_end_task(
 
     def compute(drawn: ClipBatch) -> dict[str, Tensor]:
         embedded = model.embed(drawn.frames.flatten(0, 2))
-        values = episode_losses(model.head, embedded.unflatten(0, drawn.labels.shape), drawn.labels, settings.way)
+        shown = mean_frame(embedded) if model.inputs == "clips" else embedded
+        values = episode_losses(model.head, shown.unflatten(0, drawn.labels.shape), drawn.labels, settings.way)
         if not isinstance(model.embedding, ClassifiedEmbedding):
             return values
         logits, classes = model.embedding.classify(embedded), drawn.classes.flatten()

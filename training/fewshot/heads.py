@@ -7,7 +7,6 @@ from typing import Literal
 import torch
 
 from training.fewshot.anil import ANILHead
-from training.fewshot.frame_prototypes import FramePrototypeHead
 from training.fewshot.head import Head
 from training.fewshot.linear import LinearHead
 from training.fewshot.lstm import LSTMMemory
@@ -23,9 +22,9 @@ from training.fewshot.transformer import TransformerHead
 from training.fewshot.trx import TRXHead
 from training.params import HeadName, Stage3
 
-Inputs = Literal["embedding", "frames", "features"]
-"""What a head works on: `embedding`, (..., E), and `frames`, frame-wise, (..., times, E), each trained on the training classes;
-`features`, the encoder's own, flat."""
+Inputs = Literal["clips", "frames", "features"]
+"""What a head works on: `frames`, frame-wise embeddings (..., times, E), trained on the training classes; `clips`, their means over
+time, (..., E); `features`, the encoder's own, flat."""
 
 _RIDGE_PENALTY = 0.1  # on vectors of unit length
 
@@ -41,7 +40,7 @@ class HeadKind:
     """
 
     build: Callable[[Stage3], Head]
-    inputs: Inputs = "embedding"
+    inputs: Inputs = "clips"
     trained: bool = False
 
 
@@ -101,7 +100,6 @@ HEADS: dict[HeadName, HeadKind] = {
     "anil": HeadKind(_anil, trained=True),
     "prototypes": HeadKind(lambda _: PrototypeHead()),
     "text_prototypes": HeadKind(_text_prototypes, trained=True),
-    "frame_prototypes": HeadKind(lambda _: FramePrototypeHead(), inputs="frames"),
     "otam": HeadKind(lambda settings: OTAMHead(settings.otam.gamma), inputs="frames"),
     "trx": HeadKind(_trx, inputs="frames", trained=True),
     "linear": HeadKind(lambda _: LinearHead(_RIDGE_PENALTY), inputs="features"),

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.fewshot.adapter import ClipEmbedding, FlatEmbedding
+from training.fewshot.adapter import Embedding
 from training.fewshot.head import Head
 
 
@@ -16,7 +16,7 @@ class FewShotLearner(nn.Module):
         way: classes in an episode.
     """
 
-    def __init__(self, embedding: ClipEmbedding | FlatEmbedding, head: Head, way: int) -> None:
+    def __init__(self, embedding: Embedding, head: Head, way: int) -> None:
         super().__init__()
         self.embedding, self.head, self.way = embedding, head, way
 

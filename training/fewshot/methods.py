@@ -9,7 +9,14 @@ from typing import get_args
 
 import torch
 
-from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmbedding, FrameAdapter, SpaceTimeAdapter
+from training.fewshot.adapter import (
+    ClassifiedEmbedding,
+    ClipEmbedding,
+    Embedding,
+    FlatEmbedding,
+    FrameEmbedding,
+    SpaceTimeAdapter,
+)
 from training.fewshot.features import FeatureShape
 from training.fewshot.heads import HEADS, Inputs, build_head
 from training.fewshot.learner import FewShotLearner
@@ -47,7 +54,7 @@ class Method:
 
     @property
     def trains_embedding(self) -> bool:
-        """True if the method works on a trained embedding, which methods with such inputs share on a frozen encoder."""
+        """True if the method works on a trained embedding, which all such methods on a frozen encoder share."""
         return self.trained and self.inputs != "features"
 
     @property
@@ -70,31 +77,33 @@ METHODS: dict[str, Method] = {
 }
 
 
-def embedding_run(encoder: EncoderName, inputs: Inputs = "embedding") -> str:
-    """Name of the run that trains the embedding of an encoder's features, of clips or frame-wise."""
-    return f"{inputs}_{encoder}"
+def embedding_run(encoder: EncoderName) -> str:
+    """Name of the run that trains the embedding of an encoder's features."""
+    return f"embedding_{encoder}"
 
 
-def build_embedding(shape: FeatureShape, settings: Stage3, inputs: Inputs = "embedding") -> ClipEmbedding:
+def build_embedding(shape: FeatureShape, settings: Stage3) -> FrameEmbedding:
     """A freshly initialised embedding of features of this shape; the same weights for the same seed."""
     torch.manual_seed(settings.seed)
-    chosen, kind = settings.adapter, FrameAdapter if inputs == "frames" else SpaceTimeAdapter
-    return ClipEmbedding(
-        kind(shape, settings.embedding, width=chosen.width, hidden=chosen.hidden, dropout=chosen.dropout)
+    chosen = settings.adapter
+    return FrameEmbedding(
+        SpaceTimeAdapter(shape, settings.embedding, width=chosen.width, hidden=chosen.hidden, dropout=chosen.dropout)
     )
 
 
-def build_classifier(
-    shape: FeatureShape, classes: int, settings: Stage3, inputs: Inputs = "embedding"
-) -> ClassifiedEmbedding:
+def build_classifier(shape: FeatureShape, classes: int, settings: Stage3) -> ClassifiedEmbedding:
     """`build_embedding` with a classifier of so many training classes."""
-    embedding = build_embedding(shape, settings, inputs)
-    return ClassifiedEmbedding(embedding, settings.embedding, classes, settings.class_scale)
+    return ClassifiedEmbedding(build_embedding(shape, settings), settings.embedding, classes, settings.class_scale)
 
 
-def build_inputs(inputs: Inputs, shape: FeatureShape, settings: Stage3) -> ClipEmbedding | FlatEmbedding:
+def build_inputs(inputs: Inputs, shape: FeatureShape, settings: Stage3) -> Embedding:
     """What turns an encoder's features into the inputs of a head, freshly initialised."""
-    return FlatEmbedding() if inputs == "features" else build_embedding(shape, settings, inputs)
+    return FlatEmbedding() if inputs == "features" else head_inputs(build_embedding(shape, settings), inputs)
+
+
+def head_inputs(embedding: FrameEmbedding | FlatEmbedding, inputs: Inputs) -> Embedding:
+    """The embedding, with a mean over time where the head works on clips."""
+    return ClipEmbedding(embedding) if inputs == "clips" and isinstance(embedding, FrameEmbedding) else embedding
 
 
 def build_learner(method: Method, shape: FeatureShape, settings: Stage3) -> FewShotLearner:

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training.engine.device import one_thread
-from training.fewshot.adapter import ClipEmbedding, FlatEmbedding
+from training.fewshot.adapter import Embedding
 from training.fewshot.episodes import Episodes
 from training.fewshot.head import Head
 from training.fewshot.text import ClassNames
@@ -14,14 +14,14 @@ _EPISODES, _CLIPS = 20, 64  # of a batch
 
 
 @torch.no_grad()
-def embed_clips(embedding: ClipEmbedding | FlatEmbedding, features: Tensor, device: torch.device) -> Tensor:
-    """Embeddings of all clips, on the device: (N, windows, times, places, F) -> (N, E)."""
+def embed_clips(embedding: Embedding, features: Tensor, device: torch.device) -> Tensor:
+    """Embeddings of all clips, on the device: (N, windows, times, places, F) -> (N, E), frame-wise (N, times, E)."""
     embedding.eval()
     return torch.cat([embedding(part.to(device)) for part in features.split(_CLIPS)])
 
 
 @torch.no_grad()
-def embed_views(embedding: ClipEmbedding, features: Tensor, device: torch.device, *, views: int, seed: int) -> Tensor:
+def embed_views(embedding: Embedding, features: Tensor, device: torch.device, *, views: int, seed: int) -> Tensor:
     """Embeddings of single windows with dropout, the windows in turn: (N, windows, times, places, F) -> (N, views, E)."""
     torch.manual_seed(seed)  # of dropout: a stage that is resumed trains on the same views
     embedding.train()

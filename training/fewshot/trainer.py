@@ -12,14 +12,14 @@ from training.engine.checkpoints import History, Run, load_finished, save_result
 from training.engine.device import one_thread
 from training.engine.loop import train
 from training.engine.statistics import mean_of_last
-from training.fewshot.adapter import ClassifiedEmbedding, FlatEmbedding
+from training.fewshot.adapter import ClassifiedEmbedding, Embedding, FlatEmbedding
 from training.fewshot.classes import split_classes
 from training.fewshot.end_to_end import build_end_to_end, end_to_end_task
 from training.fewshot.features import extract, feature_shape
 from training.fewshot.head import Head
-from training.fewshot.heads import build_head
+from training.fewshot.heads import Inputs, build_head
 from training.fewshot.learner import FewShotLearner
-from training.fewshot.methods import Method, build_classifier, build_learner, embedding_run
+from training.fewshot.methods import Method, build_classifier, build_learner, embedding_run, head_inputs
 from training.fewshot.predict import embed_clips, embed_views
 from training.fewshot.tasks import class_task, episode_task, validate
 from training.fewshot.text import ClassNames, class_names
@@ -94,8 +94,8 @@ class Trainer:
         self._shape = feature_shape(
             features.autoencoders["pretrained"].config, settings.feature_grid, settings.features
         )
-        self._embeddings: dict[str, ClassifiedEmbedding] = {}  # by the name of their run
-        self._views: dict[str, Tensor] = {}
+        self._embeddings: dict[EncoderName, ClassifiedEmbedding] = {}
+        self._views: dict[tuple[EncoderName, Inputs], Tensor] = {}
         self.metrics: dict[str, dict[str, float]] = {}
         """The numbers of each run in metrics/stage3.json."""
 
@@ -110,26 +110,30 @@ class Trainer:
         encoder = self._features.autoencoders[method.encoder].encoder
         if not method.trained:
             return TrainedMethod(encoder, build_learner(method, self._shape, self._settings).to(self._data.device))
-        embedding = self._embedding(method).embedding if method.trains_embedding else FlatEmbedding()
-        head = self._head(method)
+        embedding, head = self._inputs(method), self._head(method)
         if self._measured is not None and method.trains_embedding:
             embedded = embed_clips(embedding, self._features(method.encoder), self._data.device)
             names = self._names if method.named else None
             self._record(method.name, validate(head, embedded, self._measured, self._settings, names))
         return TrainedMethod(encoder, FewShotLearner(embedding, head, self._settings.way))
 
-    def _embedding(self, method: Method) -> ClassifiedEmbedding:
-        """The embedding of a frozen encoder's features for the method, trained by classifying the training classes."""
-        name = embedding_run(method.encoder, method.inputs)
-        if name not in self._embeddings:
-            classes, features = self._training, self._features(method.encoder)
-            model = build_classifier(self._shape, len(classes.classes), self._settings, method.inputs)
+    def _inputs(self, method: Method) -> Embedding:
+        """What turns a frozen encoder's features into the inputs of the method's head."""
+        if not method.trains_embedding:
+            return FlatEmbedding()
+        return head_inputs(self._embedding(method.encoder).embedding, method.inputs)
+
+    def _embedding(self, encoder: EncoderName) -> ClassifiedEmbedding:
+        """The embedding of a frozen encoder's features, trained by classifying the training classes."""
+        if encoder not in self._embeddings:
+            classes, features = self._training, self._features(encoder)
+            model = build_classifier(self._shape, len(classes.classes), self._settings)
             model.to(self._data.device)
             task = class_task(model, features, classes.clips, classes.numbers, self._settings)
-            history = train(self._run(name), model, self._settings.embedding_optimiser, task)
-            self.metrics[name] = summarise(history)
-            self._embeddings[name] = model
-        return self._embeddings[name]
+            name = embedding_run(encoder)
+            self.metrics[name] = summarise(train(self._run(name), model, self._settings.embedding_optimiser, task))
+            self._embeddings[encoder] = model
+        return self._embeddings[encoder]
 
     def _head(self, method: Method) -> Head:
         """The method's head, trained on embeddings if it is one that learns."""
@@ -137,17 +141,17 @@ class Trainer:
         head = build_head(method.head, settings).to(self._data.device)
         if not method.trains_head:
             return head
-        embedding, name = self._embedding(method).embedding, embedding_run(method.encoder, method.inputs)
+        embedding, key = self._inputs(method), (method.encoder, method.inputs)
         features, device = self._features(method.encoder), self._data.device
         if isinstance(head, TextPrototypeHead):
             self._fit(method, head, embed_clips(embedding, features, device))
             return head
-        if name not in self._views:
-            self._views[name] = embed_views(embedding, features, device, views=settings.views, seed=settings.seed)
+        if key not in self._views:
+            self._views[key] = embed_views(embedding, features, device, views=settings.views, seed=settings.seed)
         measured = None
         if settings.optimiser.validations and self._measured is not None:
             measured = self._measured, embed_clips(embedding, features, device)
-        task = episode_task(head, self._training.sampler, self._views[name], settings, measured)
+        task = episode_task(head, self._training.sampler, self._views[key], settings, measured)
         with one_thread():
             history = train(self._run(method.name), head, settings.optimiser, task)
         self._record(method.name, summarise(history))
@@ -180,7 +184,7 @@ class Trainer:
             model.encoder.load_state_dict(self._features.autoencoders["pretrained"].encoder.state_dict())
             frozen = replace(method, encoder="pretrained")
             if method.trains_embedding:
-                model.embedding.load_state_dict(self._embedding(frozen).state_dict())
+                model.embedding.load_state_dict(self._embedding("pretrained").state_dict())
             model.head.load_state_dict(self._head(frozen).state_dict())
         optimiser = getattr(settings.end_to_end, method.encoder)
         task = end_to_end_task(model, self._data, self._training, self._measured, settings, optimiser.batch)
@@ -221,9 +225,9 @@ def load_method(
         return TrainedMethod(model.encoder.eval(), model.learner(settings.way).eval())
     learner = build_learner(method, shape, settings).to(device)
     if method.trains_embedding:
-        classifier = build_classifier(shape, classes, settings, method.inputs).to(device)
-        load_finished(run(embedding_run(method.encoder, method.inputs)), classifier)
-        learner.embedding = classifier.embedding
+        classifier = build_classifier(shape, classes, settings).to(device)
+        load_finished(run(embedding_run(method.encoder)), classifier)
+        learner.embedding = head_inputs(classifier.embedding, method.inputs)
     if method.trains_head:
         load_finished(run(method.name), learner.head)
     return TrainedMethod(autoencoder.encoder, learner.eval())

@@ -13,7 +13,6 @@ HeadName = Literal[
     "anil",
     "prototypes",
     "text_prototypes",
-    "frame_prototypes",
     "otam",
     "trx",
     "linear",

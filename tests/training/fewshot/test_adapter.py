@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from training.fewshot.adapter import ClassifiedEmbedding, ClipEmbedding, FlatEmbedding, FrameAdapter, SpaceTimeAdapter
+from training.fewshot.adapter import (
+    ClassifiedEmbedding,
+    ClipEmbedding,
+    FlatEmbedding,
+    FrameEmbedding,
+    SpaceTimeAdapter,
+    mean_frame,
+)
 from training.fewshot.features import FeatureShape
 
 
@@ -15,8 +22,8 @@ def adapter(times=5, **changes):
 
 def test_embeddings_have_unit_length():
     embedded = adapter()(torch.randn(4, 5, 9, 7))
-    assert embedded.shape == (4, 6)
-    torch.testing.assert_close(embedded.norm(dim=1), torch.ones(4))
+    assert embedded.shape == (4, 5, 6)
+    torch.testing.assert_close(embedded.norm(dim=2), torch.ones(4, 5))
 
 
 def test_clips_of_a_batch_do_not_affect_each_other():
@@ -26,7 +33,7 @@ def test_clips_of_a_batch_do_not_affect_each_other():
 
 def test_the_order_of_times_matters():
     model, features = adapter(), torch.randn(1, 5, 9, 7)
-    assert not torch.allclose(model(features), model(features.flip(1)))
+    assert not torch.allclose(mean_frame(model(features)), mean_frame(model(features.flip(1))))
 
 
 def test_it_takes_half_precision_features():
@@ -53,12 +60,12 @@ def test_embeddings_are_those_of_the_layers_written_out():
         padded = F.pad(channels, (0, 0, 1, 1))
         along = [sum(padded[:, time + tap] @ kernel[..., tap].T for tap in range(3)) + bias for time in range(2)]
         channels = channels + F.gelu(torch.stack(along, 1))
-    flat = channels.transpose(1, 2).flatten(1)
-    normed = (flat - flat.mean(1, keepdim=True)) / (flat.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
+    deviation = (channels.var(2, keepdim=True, correction=0) + 1e-5).sqrt()
+    normed = (channels - channels.mean(2, keepdim=True)) / deviation
     normed = normed * weights["out.0.weight"] + weights["out.0.bias"]
     hidden = F.gelu(normed @ weights["out.2.weight"].T + weights["out.2.bias"])
     out = hidden @ weights["out.5.weight"].T + weights["out.5.bias"]
-    torch.testing.assert_close(model(features), out / out.norm(dim=1, keepdim=True))
+    torch.testing.assert_close(model(features), out / out.norm(dim=2, keepdim=True))
 
 
 def test_dropout_is_active_in_training_only():
@@ -68,9 +75,16 @@ def test_dropout_is_active_in_training_only():
     assert not torch.equal(model(features), model(features))
 
 
-def test_a_clip_s_embedding_is_the_mean_of_its_windows_at_unit_length():
-    model, features = ClipEmbedding(adapter()), torch.randn(3, 2, 5, 9, 7)
+def test_frame_wise_embeddings_of_a_clip_are_means_over_windows_at_each_time():
+    model, features = FrameEmbedding(adapter()), torch.randn(3, 2, 5, 9, 7)
     mean = (model.adapter(features[:, 0]) + model.adapter(features[:, 1])) / 2
+    torch.testing.assert_close(model(features), mean / mean.norm(dim=2, keepdim=True))
+
+
+def test_a_clip_s_embedding_is_the_mean_over_time_at_unit_length():
+    frames = FrameEmbedding(adapter())
+    model, features = ClipEmbedding(frames), torch.randn(3, 2, 5, 9, 7)
+    mean = frames(features).sum(1) / 5
     torch.testing.assert_close(model(features), mean / mean.norm(dim=1, keepdim=True))
 
 
@@ -83,43 +97,9 @@ def test_a_flat_embedding_is_the_features_at_unit_length():
     torch.testing.assert_close(FlatEmbedding()(features), flat / flat.norm(dim=1, keepdim=True))
 
 
-def test_class_logits_are_scaled_cosines():
-    model = ClassifiedEmbedding(ClipEmbedding(adapter()), 6, 11, 8.0).eval()
+def test_class_logits_are_scaled_cosines_and_means_over_time():
+    model = ClassifiedEmbedding(FrameEmbedding(adapter()), 6, 11, 8.0).eval()
     features = torch.randn(2, 1, 5, 9, 7)
-    for embedded, logits in zip(model.embedding(features).detach(), model(features), strict=True):
-        cosines = [float(embedded @ row / row.norm()) for row in model.weight.detach()]
+    for frames, logits in zip(model.embedding(features).detach(), model(features), strict=True):
+        cosines = [sum(float(frame @ row / row.norm()) for frame in frames) / 5 for row in model.weight.detach()]
         assert logits.tolist() == pytest.approx([8 * cosine for cosine in cosines], abs=1e-4)
-
-
-def frame_adapter(times=5, **changes):
-    torch.manual_seed(0)
-    return FrameAdapter(FeatureShape(times, 3, 7), 6, **({"width": 4, "hidden": 9} | changes)).eval()
-
-
-def test_frame_wise_embeddings_are_those_of_the_last_layers_at_each_time():
-    model, features = frame_adapter(), torch.randn(2, 5, 9, 7)
-    embedded = model(features)
-    assert embedded.shape == (2, 5, 6)
-    for clip in range(2):
-        for time in range(5):
-            out = model.out(model.by_time(features)[clip, :, time])
-            torch.testing.assert_close(embedded[clip, time], out / out.norm())
-
-
-def test_both_adapters_have_the_same_trunk():
-    features = torch.randn(2, 5, 9, 7)
-    torch.testing.assert_close(frame_adapter().by_time(features), adapter().by_time(features))
-
-
-def test_frame_wise_embeddings_of_a_clip_are_means_over_windows_at_each_time():
-    model, features = ClipEmbedding(frame_adapter()), torch.randn(3, 2, 5, 9, 7)
-    mean = (model.adapter(features[:, 0]) + model.adapter(features[:, 1])) / 2
-    torch.testing.assert_close(model(features), mean / mean.norm(dim=2, keepdim=True))
-
-
-def test_class_logits_of_frame_wise_embeddings_are_means_over_time():
-    model = ClassifiedEmbedding(ClipEmbedding(frame_adapter()), 6, 11, 8.0).eval()
-    features = torch.randn(2, 1, 5, 9, 7)
-    embedded = model.embedding(features)
-    by_time = torch.stack([model.classify(embedded[:, time]) for time in range(5)])
-    torch.testing.assert_close(model(features), by_time.mean(0))

@@ -12,6 +12,7 @@ from training.clips import Clips
 from training.data.windows import ClipWindows
 from training.engine.checkpoints import Run
 from training.engine.loop import Draw, train
+from training.fewshot.adapter import mean_frame
 from training.fewshot.classes import split_classes
 from training.fewshot.end_to_end import build_end_to_end, end_to_end_task
 from training.fewshot.features import extract, feature_shape
@@ -66,7 +67,7 @@ def test_gradients_by_micro_batches_are_those_of_all_windows_at_once(data, name,
     assert any(name.startswith("encoder.blocks.0") and grad.abs().sum() > 0 for name, grad in actual.items())
     torch.testing.assert_close(cached["loss"], direct["loss"])
     for parameter, grad in expected.items():
-        torch.testing.assert_close(actual[parameter], grad, rtol=1e-4, atol=1e-6, msg=parameter)
+        torch.testing.assert_close(actual[parameter], grad, rtol=1e-4, atol=1e-5, msg=parameter)
 
 
 def test_dropout_is_the_same_when_a_micro_batch_is_encoded_again(data):
@@ -99,7 +100,8 @@ def test_the_loss_is_that_of_the_episodes_and_of_the_clips_classes(data):
     for clip, number in zip(batch.clips.flatten().tolist(), batch.classes.flatten().tolist(), strict=True):
         assert ids[number] == data.rows[clip].class_id
     embedded = model.embed(batch.frames.flatten(0, 2))
-    logits = model.head.rounds(embedded.unflatten(0, (2, 2, 3)), F.one_hot(batch.labels, 3).float())
+    shown = mean_frame(embedded).unflatten(0, (2, 2, 3))
+    logits = model.head.rounds(shown, F.one_hot(batch.labels, 3).float())
     episodes = F.cross_entropy(logits.flatten(0, 2), batch.labels.flatten())
     classes = F.cross_entropy(model.embedding.classify(embedded), batch.classes.flatten())
     torch.testing.assert_close(task.compute(batch)["loss"], episodes + 0.5 * classes)
@@ -112,7 +114,8 @@ def test_the_learner_is_that_of_the_features_of_its_encoder(data):
     frames = data.even_windows(torch.arange(5), 0, 1)
     features = extract(model.encoder, data, windows=1, grid=2)
     embedded = embed_clips(model.learner(3).embedding, features, torch.device("cpu"))
-    torch.testing.assert_close(embedded[:5], model.embed(frames), rtol=0, atol=5e-3)  # features are in half precision
+    expected = mean_frame(model.embed(frames))
+    torch.testing.assert_close(embedded[:5], expected, rtol=0, atol=5e-3)  # features are in half precision
 
 
 def test_validation_measures_the_classes_left_out(data):

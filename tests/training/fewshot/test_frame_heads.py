@@ -1,8 +1,7 @@
-"""OTAM, TRX and means of frames in episodes: labels, the order of frames and of the support; classes told by order alone."""
+"""OTAM and TRX in episodes: labels, the order of frames and of the support; classes told by order alone."""
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from torch import Generator, Tensor
@@ -12,15 +11,15 @@ from tests.training.fewshot.contract import (
     assert_earlier_rounds_are_support,
     assert_order_of_support_does_not_matter,
 )
-from training.fewshot.frame_prototypes import FramePrototypeHead
+from training.fewshot.adapter import mean_frame
 from training.fewshot.otam import OTAMHead
+from training.fewshot.protonet import PrototypeHead
 from training.fewshot.trx import TRXHead
 
 BATCH, ROUNDS, WAY, TIMES, E = 2, 4, 3, 4, 6
 BUILD = {
     "otam": lambda: OTAMHead(0.1),
     "trx": lambda: TRXHead(E, width=8, cardinalities=(2, 3), scale=4.0),
-    "frame_prototypes": FramePrototypeHead,
 }
 HEADS = pytest.mark.parametrize("name", BUILD)
 
@@ -65,29 +64,12 @@ def test_queries_and_episodes_do_not_affect_each_other(name):
 
 
 @HEADS
-def test_the_order_of_the_support_does_not_matter_and_that_of_frames_does_but_for_means(name):
+def test_the_order_of_the_support_does_not_matter_and_that_of_frames_does(name):
     model = head(name)
     embedded, labels = episodes()
     expected = assert_order_of_support_does_not_matter(model, embedded, labels)
     support, known = embedded[:, :3].flatten(1, 2), labels[:, :3].flatten(1, 2)
-    assert torch.allclose(model(support, known, embedded[:, 3].flip(2)), expected) == (name == "frame_prototypes")
-
-
-def test_means_of_frames_are_prototypes_of_clips_at_unit_length():
-    embedded, labels = episodes()
-    support, known = embedded[:, :3].flatten(1, 2), labels[:, :3].flatten(1, 2)
-    logits = FramePrototypeHead()(support, known, embedded[:, 3])
-
-    def clip(frames):
-        mean = frames.numpy().mean(0)
-        return mean / np.linalg.norm(mean)
-
-    for b in range(BATCH):
-        for way in range(WAY):
-            prototype = np.mean([clip(support[b, s]) for s in range(9) if known[b, s, way]], axis=0)
-            for query in range(WAY):
-                distance = np.square(clip(embedded[b, 3, query]) - prototype).sum()
-                assert float(logits[b, query, way]) == pytest.approx(-distance)
+    assert not torch.allclose(model(support, known, embedded[:, 3].flip(2)), expected)
 
 
 def draw_orders(number: int, generator: Generator, *, rounds: int, times: int = 6) -> tuple[Tensor, Tensor]:
@@ -118,7 +100,7 @@ CHANCE = pytest.approx(0.2, abs=0.06)  # 1,000 predictions: five deviations
 
 
 def test_class_means_cannot_tell_orders_apart():
-    by_instance = accuracies(FramePrototypeHead().rounds)
+    by_instance = accuracies(lambda embedded, labels: PrototypeHead().rounds(mean_frame(embedded), labels))
     assert all(share == CHANCE for share in by_instance)
 
 

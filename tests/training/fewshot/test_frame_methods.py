@@ -14,9 +14,9 @@ from training import evaluate, stage3
 from training.clips import Clips
 from training.data.windows import ClipWindows
 from training.engine.checkpoints import Run
-from training.fewshot.adapter import FrameAdapter
+from training.fewshot.adapter import FrameEmbedding
 from training.fewshot.features import FeatureShape, feature_shape
-from training.fewshot.methods import METHODS, build_classifier, build_learner, embedding_run
+from training.fewshot.methods import METHODS, build_learner
 from training.fewshot.predict import embed_clips
 from training.fewshot.trainer import FrozenFeatures, Trainer, load_method
 from training.models import create_model
@@ -45,31 +45,20 @@ def trainer(data, chosen):
     return Trainer(chosen, FrozenFeatures({"pretrained": autoencoder()}, data, **kinds), run, autoencoder)
 
 
-def test_frame_wise_methods_share_an_embedding_of_their_own():
-    assert embedding_run("random", METHODS["otam_random"].inputs) == "frames_random"
-    assert embedding_run("random", METHODS["mann_random"].inputs) == "embedding_random"
-    for name in ("otam_pretrained", "trx_pretrained", "frame_prototypes_pretrained"):
+def test_frame_wise_methods_take_an_embedding_of_each_time():
+    for name in ("otam_pretrained", "trx_pretrained"):
         learner = build_learner(METHODS[name], FeatureShape(4, 2, 5), settings())
-        assert isinstance(learner.embedding.adapter, FrameAdapter)
+        assert isinstance(learner.embedding, FrameEmbedding)
         logits, embedded = learner.rounds(torch.randn(2, 4, 3, 2, 4, 4, 5), torch.rand(2, 4, 3).argsort(2))
         assert logits.shape == (2, 4, 3, 3)
         assert embedded.shape == (2, 4, 3, 4, 6)
-
-
-def test_the_seed_decides_a_frame_wise_embedding():
-    first, again, other = (
-        torch.cat([p.flatten() for p in build_classifier(FeatureShape(4, 2, 5), 7, chosen, "frames").parameters()])
-        for chosen in (settings(), settings(), settings(seed=1))
-    )
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
 
 
 def test_finished_frame_wise_methods_are_loaded_as_they_were_trained(data):
     chosen = settings(validation_classes=3)
     training = trainer(data, chosen)
     trained = {name: training.train(METHODS[name]) for name in ("otam_pretrained", "trx_pretrained")}
-    assert set(training.metrics) == {"frames_pretrained", "otam_pretrained", "trx_pretrained"}
+    assert set(training.metrics) == {"embedding_pretrained", "otam_pretrained", "trx_pretrained"}
     assert set(training.metrics["otam_pretrained"]) == {"validation_1shot", "validation_last"}
     features = training._features("pretrained")
     for name, method in trained.items():
@@ -82,7 +71,7 @@ def test_finished_frame_wise_methods_are_loaded_as_they_were_trained(data):
         assert torch.equal(loaded.head.rounds(shown, labels), method.learner.head.eval().rounds(shown, labels))
 
 
-@pytest.mark.parametrize("name", ["otam_finetuned", "trx_finetuned", "trx_scratch", "frame_prototypes_finetuned"])
+@pytest.mark.parametrize("name", ["otam_finetuned", "trx_finetuned", "trx_scratch"])
 def test_frame_wise_methods_train_the_encoder_end_to_end(data, name):
     training = trainer(data, settings())
     encoder = training.train(METHODS[name]).encoder
@@ -103,7 +92,7 @@ def test_methods_train_on_mean_tokens_too(data):
 
 @pytest.mark.parametrize(
     ("kind", "methods"),
-    [("change", ["frame_prototypes_pretrained", "otam_pretrained", "trx_pretrained"]), ("mean", ["otam_random"])],
+    [("change", ["prototypes_pretrained", "otam_pretrained", "trx_pretrained"]), ("mean", ["otam_random"])],
 )
 def test_the_stages_train_and_evaluate_frame_wise_methods(trained_project, tmp_path, monkeypatch, kind, methods):
     root = tmp_path / "project"

@@ -111,9 +111,8 @@ def test_views_are_single_windows_with_dropout_and_the_embedding_of_a_clip_has_n
     again = embed_views(embedding, features, torch.device("cpu"), views=3, seed=0)
     assert torch.equal(again, views)
     assert not torch.allclose(views[:, 0], views[:, 2])  # the same window
-    embedding.adapter.channels.p = 0.0
-    for layer in embedding.adapter.out:
-        if isinstance(layer, torch.nn.Dropout):
+    for layer in embedding.modules():
+        if isinstance(layer, (torch.nn.Dropout, torch.nn.Dropout3d)):
             layer.p = 0.0
     views = embed_views(embedding, features, torch.device("cpu"), views=3, seed=0)
     torch.testing.assert_close(views[:, 1], embedding(features[:, 1:2]))
