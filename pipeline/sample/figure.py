@@ -8,7 +8,7 @@ position, size, colours, background and camera are random as well, only the move
 import math
 import random
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 
 import cv2
 import numpy as np
@@ -25,8 +25,8 @@ _SUBPIXEL = 4  # fractional bits of cv2's coordinates: in whole pixels, slow mov
 _TORSO, _HEAD, _UPPER_ARM, _FOREARM, _THIGH, _SHIN = 0.30, 0.085, 0.18, 0.17, 0.23, 0.23
 
 
-class Freedom(Enum):
-    """The degrees of freedom of the figure."""
+class Freedom(IntEnum):
+    """The degrees of freedom of the figure: positions in `Appearance.phases`."""
 
     LEFT_ARM, RIGHT_ARM, ELBOWS, LEFT_THIGH, RIGHT_THIGH, DEPTH, SIDE, HEIGHT, LEAN = range(9)
 
@@ -100,7 +100,7 @@ def is_bright(appearance: Appearance) -> bool:
 
 def pose_at(motion: Motion, appearance: Appearance, seconds: float) -> Pose:
     """The pose of the figure `seconds` after the start of the clip."""
-    phase = dict(zip(Freedom, appearance.phases, strict=True))
+    phase = list(appearance.phases)
     for part in (motion.arms, motion.legs, motion.body):
         for freedom in _DRIVEN.get(part.kind, ()):
             phase[freedom] += _TURN * part.hertz * appearance.speed * seconds

@@ -72,6 +72,7 @@ def ablation_settings(settings: TrainingParams, seed: int, share: float) -> Trai
         seed=settings.stage3.seed + seed,
         label_share=share,
         windows=changes.windows,
+        views=changes.views,
         embedding_optimiser=changes.embedding_optimiser,
         optimiser=changes.optimiser,
         end_to_end=changes.end_to_end,

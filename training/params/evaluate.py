@@ -21,13 +21,14 @@ class Ablation:
     Args:
         seeds: number of seeds, counted up from that of stage 3.
         label_shares: of the training clips.
-        windows: of each clip, as in `Stage3`; so are the optimisers and `end_to_end`.
+        windows: of each clip, as in `Stage3`; so are the views, the optimisers and `end_to_end`.
         episodes: of the evaluation.
     """
 
     seeds: Positive
     label_shares: tuple[Annotated[float, Range(1e-6, 1.0)], ...]
     windows: Positive
+    views: Positive
     embedding_optimiser: Optimiser
     optimiser: Optimiser
     end_to_end: EndToEnd
