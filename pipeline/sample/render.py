@@ -81,12 +81,10 @@ def draw_frames(spec: ClipSpec) -> Iterator[tuple[int, NDArray[np.uint8]]]:
     background = draw_background(rng, width + 2 * _MARGIN, height + 2 * _MARGIN, dark=is_bright(appearance))
     drift_x, drift_y, drift_phase = appearance.camera
     for number in range(spec.frames):
-        # With a variable rate, each frame is early or late by up to a third of a frame; the average rate stays.
-        jitter = rng.uniform(-0.33, 0.33) if spec.variable_rate and number else 0.0
-        if jitter:
-            seconds = float((number + Fraction(jitter)) / spec.fps)
-        else:
-            seconds = number * spec.fps.denominator / spec.fps.numerator  # rounded as a Fraction is, in less time
+        seconds = number * spec.fps.denominator / spec.fps.numerator
+        if spec.variable_rate and number:
+            # Each frame is early or late by up to a third of a frame; the average rate stays.
+            seconds = float((number + Fraction(rng.uniform(-0.33, 0.33))) / spec.fps)
         drift = math.sin(drift_phase + 0.8 * seconds)
         left = _MARGIN + round(max(-_MARGIN, min(_MARGIN, drift_x * width * drift)))
         top = _MARGIN + round(max(-_MARGIN, min(_MARGIN, drift_y * height * drift)))
