@@ -162,7 +162,7 @@ def ablation() -> Iterator[str]:
 
 
 def _shot(shot: Mapping[str, Any]) -> str:
-    deviation = "" if shot["deviation"] is None else f" (seeds ± {100 * shot['deviation']:.1f})"
+    deviation = "" if not shot["deviation"] else f" (seeds ± {100 * shot['deviation']:.1f})"
     return percent(shot["mean"], shot["ci95"]) + deviation
 
 
