@@ -141,7 +141,12 @@ def write_params(root: Path, **changes: Any) -> None:
     params["pretrain"]["optimiser"] = optimiser(steps=4)
     params["stage1"]["optimiser"] = optimiser(steps=2)
     params["stage2"] |= {"pretrain": optimiser(steps=2), "finetune": optimiser(steps=2)}
-    params["stage3"] |= {"embedding_optimiser": optimiser(steps=3), "optimiser": optimiser(steps=3), "instances": 3}
+    params["stage3"] |= {
+        "embedding_optimiser": optimiser(steps=3),
+        "optimiser": optimiser(steps=3),
+        "instances": 3,
+        "views": 4,
+    }
     end_to_end = {"instances": 2, "micro_batch": None, "class_weight": 1.0}
     end_to_end |= {name: optimiser(steps=2) | {"batch": 2} for name in ("finetuned", "scratch")}
     params["stage3"]["end_to_end"] = end_to_end
