@@ -106,6 +106,7 @@ def test_a_source_and_new_clips_are_appended(frozen, capsys):
     assert "20 clips in" in printed.partition("verify:")[2]
 
 
+@pytest.mark.slow
 def test_the_same_additions_give_the_same_bytes_for_any_number_of_workers(frozen, tmp_path):
     shutil.copytree(frozen.root, tmp_path / "other")
     other = type(frozen)(tmp_path / "other").set(engine__workers=2)
@@ -318,6 +319,7 @@ def grown_and_shrunk(project):
     run_stages(project, STAGES[: STAGES.index("shard")])
 
 
+@pytest.mark.slow
 def test_kill_9_between_shards_leaves_the_old_shards_and_a_rerun_completes(frozen, tmp_path):
     grown_and_shrunk(frozen)
     shutil.copytree(frozen.root, tmp_path / "once")
@@ -347,6 +349,7 @@ def test_kill_9_between_shards_leaves_the_old_shards_and_a_rerun_completes(froze
     assert not list(frozen.root.rglob(".part-*"))
 
 
+@pytest.mark.slow
 def test_shard_killed_at_any_time_ends_with_the_same_bytes_when_rerun(frozen, tmp_path):
     grown_and_shrunk(frozen)
     shutil.copytree(frozen.root, tmp_path / "once")

@@ -97,7 +97,10 @@ def assert_clean_end(code, err, how):
         assert (code, err.splitlines()) in ((0, []), (1, [INTERRUPTED]))
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param(signal.SIGKILL, id="kill -9"), pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.slow)],
+)
 def test_stages_interrupted_at_any_time_end_with_the_same_bytes_when_rerun(uninterrupted, fresh, durations, how):
     """Each stage gets the signal at several moments of its run, then runs to its end."""
     interrupted = 0

@@ -127,6 +127,7 @@ def test_a_shared_file_system_gives_the_same_bytes_as_one_machine(nodes, local_o
     assert outputs(run_stages(made, *STAGES)) == local_outputs
 
 
+@pytest.mark.slow
 def test_a_store_gives_the_same_bytes_as_one_machine(nodes, local_outputs, clips, tmp_path):
     store = tmp_path / "store"
     made = project(tmp_path / "project", clips, kind="ray", address=nodes[0].address, store=store.as_uri())
