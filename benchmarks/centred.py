@@ -1,6 +1,7 @@
 """Windows of clips in which every frame is cropped around what is bright in it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -29,6 +30,32 @@ class CentredWindows(ClipWindows):
     def windows(self, index: Tensor, starts: Tensor) -> Tensor:
         """See `ClipWindows.windows`: (B, frames, size, size, 3) uint8."""
         return crop_bright(super().windows(index, starts), self._size)
+
+
+class TurnedWindows(CentredWindows):
+    """Centred windows of every clip as it is and after quarter turns; clips of one turn are of classes of their own.
+
+    Args:
+        clips: where the clips are read from.
+        rows: the clips.
+        frames: frames of a window, each a tick apart.
+        size: of the crops, even.
+        turns: 1 to 4; a clip is turned by 0 to `turns - 1` quarters.
+    """
+
+    def __init__(self, clips: Clips, rows: Sequence[Clip], *, frames: int, size: int, turns: int) -> None:
+        super().__init__(clips, rows, frames=frames, size=size)
+        self._clips, classes = len(self.rows), 1 + max(clip.class_id for clip in self.rows)
+        self.rows = tuple(
+            replace(clip, class_id=clip.class_id + turn * classes) for turn in range(turns) for clip in self.rows
+        )
+        self._valid = self._valid.repeat(turns)
+
+    def windows(self, index: Tensor, starts: Tensor) -> Tensor:
+        """See `ClipWindows.windows`: (B, frames, size, size, 3) uint8."""
+        frames = super().windows(index % self._clips, starts)
+        turns = (index // self._clips).tolist()
+        return torch.stack([clip.rot90(turn, (1, 2)) for clip, turn in zip(frames, turns, strict=True)])
 
 
 def crop_bright(frames: Tensor, size: int) -> Tensor:

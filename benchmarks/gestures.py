@@ -1,8 +1,8 @@
 """Few-shot recognition of real hand gestures: the heads of stage 3 on a masked autoencoder, beside trivial classifiers.
 
 Needs SHARED_DATA. The videos, hands drawn as skeletons on black, pass through the project's own pipeline as a source of kind
-`folder`. Splits hold out 4 of the 12 classes, or 5. On the others an autoencoder is pre-trained, an embedding of its features
-learns to classify them, and heads learn from their episodes. All are measured in the same episodes of the held-out classes,
+`folder`. Splits hold out 4 of the 12 classes, or 5. On the others an autoencoder is pre-trained, a frame-wise embedding of its
+tokens learns to classify them, and heads learn from their episodes. All are measured in the same episodes of the held-out classes,
 in which the clips of a class are of different blocks of file numbers, because neighbouring files may show one person.
 An interrupted run goes on where it stopped.
 """
@@ -26,9 +26,8 @@ from benchmarks.gesture_networks import (
     VERSION,
     Settings,
     Split,
-    autoencoders,
     class_numbers,
-    head_scores,
+    method_scores,
 )
 from benchmarks.labelled import differences, file_number, first_frame, labelled_videos, number_blocks, write_shards
 from benchmarks.measure import describe_machine, markdown_table
@@ -106,9 +105,7 @@ def measure(clips: Clips, split: Split, settings: Settings) -> dict[str, Tensor]
         ):
             found[f"nearest neighbour, {picture}{name}"] = score(NearestNeighbourHead(), pixels)
             found[f"nearest mean, {picture}{name}"] = score(PrototypeHead(), pixels)
-    for encoder, model in autoencoders(clips, split, settings).items():
-        for head, values in head_scores(clips, split, settings, encoder, model, score).items():
-            found[f"{head}_{encoder}"] = values
+    found |= method_scores(clips, split, settings, score)
     print(f"{split.name}: " + ", ".join(f"{name} {float(values[:, 1].mean()):.2f}" for name, values in found.items()))
     return found
 
