@@ -12,6 +12,7 @@ from typing import Any
 
 from common.files import write_bytes
 from tests.conftest import REPO
+from training.tools.ablation import ARMS
 
 DOCUMENTS = ("README.md", "docs/reproduction.md", "docs/drawn518.md")
 MARK = re.compile(r"<!-- recorded: (\w+) -->\n\n(?:\|.*\n)*")
@@ -24,14 +25,6 @@ _HEADS = {
     "prototypes": "class means of the embedding",
     "linear": "ridge regression on the features",
     "nearest_mean": "class means of the features",
-}
-_ARMS = {
-    "linear_pretrained": "MAE only, linear probe",
-    "nearest_mean_pretrained": "MAE only, nearest mean",
-    "prototypes_pretrained": "MAE only, ProtoNet",
-    "mann_scratch": "MANN only",
-    "mann_pretrained": "MAE + MANN, frozen",
-    "mann_finetuned": "MAE + MANN, fine-tuned",
 }
 _SCORES = ("top1", "top5", "top1_any", "top5_any")
 
@@ -156,7 +149,7 @@ def ablation() -> Iterator[str]:
     labels = (f"{100 * float(share):g}%, {result['labels']:,} clips" for share, result in shares.items())
     yield f"1-shot / 5-shot, % | {' | '.join(labels)}"
     yield "---|" * len(shares) + "---"
-    for key, name in _ARMS.items():
+    for key, name in ARMS.items():
         cells = (" / ".join(_shot(shot) for shot in result["few_shot"].values()) for result in arms[key].values())
         yield f"{name} | {' | '.join(cells)}"
 
