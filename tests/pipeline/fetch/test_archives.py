@@ -14,11 +14,12 @@ import zipfile
 import pytest
 
 from common.errors import WorkError
-from pipeline.fetch.archives import TarArchive, extract_zip_member, read_tar, remove_spools
+from pipeline.fetch.archives import TarArchive, extract_zip_member, remove_spools
 from pipeline.fetch.disk import Disk
 from pipeline.fetch.hosts import Hosts
 from pipeline.fetch.http import TAIL, RetryPolicy
 from pipeline.fetch.site import Site
+from pipeline.fetch.tars import read_tar
 from pipeline.records.failures import ClipError
 from tests.conftest import REPO
 from tests.pipeline.host import Fault, serving
@@ -140,14 +141,14 @@ def test_extended_header_of_a_gigabyte_takes_no_memory(names_in):
 
 
 def test_number_of_members_is_bounded(names_in, monkeypatch):
-    monkeypatch.setattr("pipeline.fetch.archives.MEMBER_COUNT_LIMIT", 10)
+    monkeypatch.setattr("pipeline.fetch.tars.MEMBER_COUNT_LIMIT", 10)
     assert len(names_in(tar(*((f"{n}.mp4", 1) for n in range(10))))) == 10
     with pytest.raises(ClipError, match="too_large: the archive has more than 10 members"):
         names_in(tar(*((f"{n}.mp4", 1) for n in range(11))))
 
 
 def test_unpacked_size_is_bounded(names_in, monkeypatch):
-    monkeypatch.setattr("pipeline.fetch.archives.ARCHIVE_LIMIT", 2 << 20)
+    monkeypatch.setattr("pipeline.fetch.tars.ARCHIVE_LIMIT", 2 << 20)
     with pytest.raises(ClipError, match="too_large: the archive unpacks to more than"):
         names_in(gzip.compress(header("a.mp4", size=4 << 20) + bytes(4 << 20)))
 
