@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from benchmarks.gpu import NOT_MEASURED, OutOfTime, Table, time_limit
 from benchmarks.gpu_checks import Check
+from benchmarks.gpu_table import NOT_MEASURED, OutOfTime, Table, time_limit
 from tests.conftest import REPO
 
 
