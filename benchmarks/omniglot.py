@@ -24,8 +24,9 @@ from benchmarks.characters import ConvEmbedding, Drawings, augment, read_alphabe
 from benchmarks.measure import Target, describe_machine, markdown_table, print_targets
 from benchmarks.orders import EMBEDDING, INSTANCES, METHODS, ROUNDS, SCALE, SEQUENCE, WAY, Method, Order
 from training.engine.checkpoints import Run, fingerprint
-from training.engine.loop import Draw, Task, train
+from training.engine.loop import train
 from training.engine.statistics import mean_ci95
+from training.engine.task import Draw, Task
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.head import Head
 from training.fewshot.protonet import PrototypeHead

@@ -20,9 +20,9 @@ from training.engine.augmentation import Augmentation
 from training.engine.batches import BatchSampler
 from training.engine.classification import classification_task, classification_validation, classify, score
 from training.engine.labels import Labels
-from training.engine.loop import Draw
 from training.engine.probes import logistic_regression
 from training.engine.recognition import build_classifier
+from training.engine.task import Draw
 from training.models import create_model
 from training.models.masking import Masking
 from training.models.preprocess import preprocess

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from common.errors import ParamError
 from tests.training.fewshot.small import settings
-from training.engine.loop import Draw
+from training.engine.task import Draw
 from training.fewshot.classes import labelled, split_classes, training_rows
 from training.fewshot.episodes import EpisodeSampler
 from training.fewshot.features import FeatureShape

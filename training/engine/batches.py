@@ -11,7 +11,7 @@ from training.data.order import VisitOrder
 from training.data.windows import ClipWindows
 from training.engine.augmentation import Augmentation, Draws, directional_clips
 from training.engine.device import to_device
-from training.engine.loop import Draw, Task
+from training.engine.task import Draw, Task
 from training.models import MAE, ModelConfig
 from training.models.masking import Masking
 from training.models.preprocess import preprocess

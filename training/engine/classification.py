@@ -10,8 +10,8 @@ from training.data.windows import ClipWindows
 from training.engine.augmentation import Augmentation
 from training.engine.batches import Batch, BatchSampler
 from training.engine.labels import Labels
-from training.engine.loop import Task
 from training.engine.statistics import label_f1, macro_f1, mean_ci95
+from training.engine.task import Task
 from training.models import Classifier
 from training.models.masking import Masking
 from training.models.preprocess import preprocess

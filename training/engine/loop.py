@@ -7,8 +7,7 @@ import itertools
 import math
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -23,10 +22,11 @@ from common.files import write_json
 from training.engine import checkpoints, distributed
 from training.engine.checkpoints import History, Run, TrainState
 from training.engine.log import RunLog, write_curves, write_table
-from training.engine.memory import batch_items, largest_fit, parts_that_fit
+from training.engine.memory import advice
 from training.engine.objective import Measured, Objective, compiled, mixed_precision
 from training.engine.optimiser import create_optimiser, create_schedule
 from training.engine.prefetch import Prefetch
+from training.engine.task import Draw, Drawn, Task
 from training.engine.throughput import Meter, count_flops, peak_flops
 from training.params import Optimiser
 
@@ -34,45 +34,7 @@ _READ_EVERY = 10  # steps between two reads of the losses, each of which waits f
 _SAVE_EVERY = 50  # steps; a multiple of the above
 _SAVE_SHARE = 0.05  # of the time that checkpoints may take, else there are fewer
 
-Drawn = TypeVar("Drawn")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Draw:
-    """What a batch is drawn by: the step, counted from 0, its random numbers, and the share of the step's batch.
-
-    A step's random numbers depend on the run's seed and the step only. All of them are drawn, for the whole batch; `share`
-    keeps those of this part of it, so that processes and accumulated parts together see the same batch as one process.
-    """
-
-    step: int
-    generator: Generator
-    part: int = 0
-    parts: int = 1
-
-    def share(self, values: Tensor) -> Tensor:
-        """The part's share of `values`, (B, ...) -> (B / parts, ...)."""
-        return values.chunk(self.parts)[self.part]
-
-
-@dataclass(frozen=True)
-class Task(Generic[Drawn]):
-    """What a run trains on.
-
-    Args:
-        draw: draws a batch; runs in a thread, ahead of the step.
-        compute: what a batch measures, scalar tensors by name; `loss` is minimised, all are recorded.
-        names: clip ids of a batch, saved when its loss is not finite.
-        validate: numbers by name, `loss` among them; called `validations` times, with the model in eval mode.
-        clips: of each item of a batch, for the throughput.
-    """
-
-    draw: Callable[[Draw], Drawn]
-    compute: Callable[[Drawn], Measured]
-    names: Callable[[Drawn], Sequence[str]] = lambda _: ()
-    validate: Callable[[], Mapping[str, float]] | None = None
-    clips: int = 1
 
 
 def train(run: Run, model: nn.Module, settings: Optimiser, task: Task[Drawn], *, save: bool = True) -> History:
@@ -261,15 +223,8 @@ class _Training(Generic[Drawn]):
         if self._batch is None:
             return f"{where}: set `accumulate` of its optimiser in params.yaml to {2 * self._settings.accumulate}"
         torch.compiler.reset()
-        items = batch_items(self._batch)
-        fit = largest_fit(self._eager, self._batch, self._device, moments=not self._optimiser.state)
-        if not fit:
-            return f"{where} with a batch of {items}, and of 1: choose a smaller model in params.yaml"
-        parts = self._settings.accumulate * parts_that_fit(items, fit)
-        return (
-            f"{where} with a batch of {items}, {fit} fit: set `accumulate` of its optimiser in params.yaml to {parts}, so that "
-            f"the gradients of {parts} parts are computed one after the other"
-        )
+        moments = not self._optimiser.state
+        return f"{where} {advice(self._eager, self._batch, self._device, self._settings.accumulate, moments=moments)}"
 
     def _step(self, step: int, objective: nn.Module, batches: Iterator[Drawn]) -> dict[str, Tensor]:
         """Update the weights once; returns the step's values, still on the device."""

@@ -10,6 +10,27 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from training.engine.objective import dry_run
 
 
+def advice(objective: nn.Module, batch: Any, device: torch.device, accumulate: int, *, moments: bool) -> str:
+    """What to set in params.yaml so that a batch that did not fit does, for an error message that it ends.
+
+    Args:
+        objective: not compiled.
+        batch: the one that did not fit.
+        device: of the model.
+        accumulate: parts that a step's batch was divided into.
+        moments: see `largest_fit`.
+    """
+    items = batch_items(batch)
+    fit = largest_fit(objective, batch, device, moments=moments)
+    if not fit:
+        return f"with a batch of {items}, and of 1: choose a smaller model in params.yaml"
+    parts = accumulate * parts_that_fit(items, fit)
+    return (
+        f"with a batch of {items}, {fit} fit: set `accumulate` of its optimiser in params.yaml to {parts}, so that "
+        f"the gradients of {parts} parts are computed one after the other"
+    )
+
+
 def batch_items(batch: Any) -> int:
     """Items of a batch: the length of its first tensor; 0 if there is none."""
     return next((len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor) and leaf.dim()), 0)

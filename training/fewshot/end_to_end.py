@@ -10,7 +10,7 @@ from torch.utils.checkpoint import checkpoint
 
 from training.data.windows import ClipWindows
 from training.engine.device import to_device
-from training.engine.loop import Draw, Task
+from training.engine.task import Draw, Task
 from training.fewshot.adapter import ClassifiedEmbedding, FlatEmbedding, FrameEmbedding, mean_frame
 from training.fewshot.classes import TrainingClasses
 from training.fewshot.episodes import EpisodeSampler

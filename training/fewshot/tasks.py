@@ -7,7 +7,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from training.engine.loop import Draw, Task
+from training.engine.task import Draw, Task
 from training.fewshot.adapter import ClassifiedEmbedding
 from training.fewshot.classes import TrainingClasses
 from training.fewshot.episodes import EpisodeSampler

@@ -25,7 +25,7 @@ SCRIPT = textwrap.dedent("""
     from training.clips import Clips
     from training.data.windows import ClipWindows
     from training.engine.batches import BatchSampler
-    from training.engine.loop import Draw
+    from training.engine.task import Draw
     from training.models import model_config
     from training.models.masking import Masking
 

@@ -19,7 +19,7 @@ from training.data.order import VisitOrder
 from training.data.stream import ShardStream, _read_ahead
 from training.data.windows import ClipWindows
 from training.engine.batches import BatchSampler
-from training.engine.loop import Draw
+from training.engine.task import Draw
 from training.models import model_config
 from training.models.masking import Masking
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from training.engine.loop import Draw, Task
+from training.engine.task import Draw, Task
 from training.params import Optimiser
 
 

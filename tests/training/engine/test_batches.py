@@ -11,7 +11,7 @@ from training.clips import Clips
 from training.data.windows import ClipWindows
 from training.engine.augmentation import Augmentation
 from training.engine.batches import BatchSampler, reconstruction_task
-from training.engine.loop import Draw
+from training.engine.task import Draw
 from training.models import create_model
 from training.models.masking import Masking
 from training.models.preprocess import preprocess

@@ -13,8 +13,9 @@ from tests.training import toy
 from tests.training.engine.quadratic import Quadratic, constant, noisy, settings
 from training.engine import distributed, loop
 from training.engine.checkpoints import Run, load_finished
-from training.engine.loop import Task, train
+from training.engine.loop import train
 from training.engine.optimiser import create_optimiser, create_schedule
+from training.engine.task import Task
 from training.models import create_model
 
 
@@ -190,7 +191,8 @@ def test_batches_that_cannot_be_divided_are_an_error(here, monkeypatch):
 PROCESS = """
 import json, os, sys, torch
 from training.engine.checkpoints import Run
-from training.engine.loop import Task, train
+from training.engine.loop import train
+from training.engine.task import Task
 from tests.training.engine.quadratic import Quadratic, settings
 
 model = Quadratic()

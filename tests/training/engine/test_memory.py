@@ -6,9 +6,10 @@ import torch
 from common.errors import WorkError
 from tests.training.engine.quadratic import Quadratic, settings
 from training.engine.checkpoints import Run
-from training.engine.loop import Task, train
+from training.engine.loop import train
 from training.engine.memory import batch_items, largest_fit, parts_that_fit
 from training.engine.objective import Objective
+from training.engine.task import Task
 
 CPU = torch.device("cpu")
 

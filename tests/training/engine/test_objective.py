@@ -8,8 +8,9 @@ from torch._inductor import config as inductor
 
 from tests.training.engine.quadratic import Quadratic, noisy, settings
 from training.engine.checkpoints import Run
-from training.engine.loop import Task, train
+from training.engine.loop import train
 from training.engine.objective import Objective, dry_run
+from training.engine.task import Task
 from training.models import create_model
 from training.models.masking import Masking
 from training.models.preprocess import preprocess

@@ -11,7 +11,8 @@ from tests.training.fewshot.small import settings
 from training.clips import Clips
 from training.data.windows import ClipWindows
 from training.engine.checkpoints import Run
-from training.engine.loop import Draw, train
+from training.engine.loop import train
+from training.engine.task import Draw
 from training.fewshot.adapter import mean_frame
 from training.fewshot.classes import split_classes
 from training.fewshot.end_to_end import build_end_to_end, end_to_end_task
