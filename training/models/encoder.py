@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from training.models.blocks import Block, FactorisedBlock, initialise
 from training.models.config import ModelConfig
-from training.models.positions import DistanceBias, RotaryPositions, Rotation, create_positions
+from training.models.positions import DistanceBias, RotaryPositions, Rotation, create_positions, positions_at
 from training.models.spt import ShiftedPatchTokenization
 from training.models.tubelets import TokenSplit, TubeletEmbedding
 
@@ -118,7 +118,7 @@ class Encoder(nn.Module):
         tokens: Tensor = self.embed(video, split)
         if self.positions is not None:
             positions = self.positions()
-            tokens = tokens + (positions if split is None else positions[split.visible])
+            tokens = tokens + (positions if split is None else positions_at(positions, split.visible))
         if self.class_token is not None:
             first = self.class_token if self.class_position is None else self.class_token + self.class_position
             tokens = torch.cat([first.expand(len(tokens), 1, -1).to(tokens.dtype), tokens], 1)

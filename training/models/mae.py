@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from training.models.blocks import Block, initialise
 from training.models.config import ModelConfig
 from training.models.encoder import ENCODER_LAYERS, Encoder, LayerPatterns
-from training.models.positions import DistanceBias, create_positions
+from training.models.positions import DistanceBias, create_positions, positions_at
 from training.models.preprocess import standardise, unstandardise
 from training.models.targets import to_pixels, to_target
 from training.models.tubelets import TokenSplit, gather_tokens, patchify, unpatchify
@@ -167,7 +167,8 @@ class Decoder(nn.Module):
             raise ValueError("the decoder shares the encoder's positions, and these are rotary")
         embedded = self.embed(tokens)
         # Attention does not depend on order: mask tokens go last, where their predictions are read.
-        sequence = [embedded + positions[visible], (self.mask_token + positions[decoded]).to(embedded.dtype)]
+        masked = self.mask_token + positions_at(positions, decoded)
+        sequence = [embedded + positions_at(positions, visible), masked.to(embedded.dtype)]
         if class_token is not None:
             first = self.embed(class_token.unsqueeze(1))
             if self.class_token is not None:

@@ -209,3 +209,11 @@ def create_positions(kind: PositionKind, grid: Grid, dim: int, pretrained: tuple
     if kind == "joint":
         return JointPositions(grid, dim)
     return FixedPositions(kind, grid, dim, pretrained)
+
+
+def positions_at(table: Tensor, index: Tensor) -> Tensor:
+    """The rows of a position table (N, D) at the token numbers `index` (B, K): (B, K, D).
+
+    `table[index]`, but the gradient is summed in the same order every time, also by several threads of a CPU.
+    """
+    return F.embedding(index, table)

@@ -12,6 +12,7 @@ from training.models.positions import (
     SeparablePositions,
     create_positions,
     interpolate_positions,
+    positions_at,
     rotate,
     sine_cosine,
     sine_cosine_3d,
@@ -217,3 +218,30 @@ def test_time_and_space_are_not_mixed_up():
         for other in range(3):
             change = found.diff(dim=other)
             assert (change > 0).all() if other == axis else change.abs().max() < 1e-5
+
+
+# Rows of a table
+
+
+def test_rows_of_a_table_and_their_gradient():
+    table = torch.randn(64, 8, dtype=torch.float64, requires_grad=True)
+    index = torch.randint(64, (3, 10))
+    assert torch.equal(positions_at(table, index), table[index])
+    assert torch.autograd.gradcheck(lambda rows: positions_at(rows, index), table)
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_gradient_of_a_table_is_the_same_every_time():
+    """That of `table[index]` is not: threads add to a row in any order."""
+    table = torch.zeros(16, 64, requires_grad=True)
+    index, weight = torch.randint(16, (64, 64)), torch.randn(64, 64, 64)
+    gradients = [torch.autograd.grad((positions_at(table, index) * weight).sum(), table)[0] for _ in range(20)]
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
