@@ -195,6 +195,7 @@ def _stage3(split: Split, settings: Settings) -> Stage3:
         way=split.way,
         instances=instances,
         end_to_end=replace(defaults.end_to_end, instances=instances),  # not used, but checked
+        short_episodes=replace(defaults.short_episodes, share=0.0),
         adapter=Adapter(settings.width, settings.hidden, settings.dropout),
         embedding=settings.embedding,
         class_scale=settings.scale,

@@ -6,8 +6,10 @@ interrupted run goes on where it stopped.
 """
 
 import argparse
+import bisect
 import contextlib
 import hashlib
+import itertools
 import os
 import sys
 import tempfile
@@ -36,7 +38,7 @@ from training.params import Optimiser
 _HELD_OUT = 2  # alphabets
 _VIEWS = 3  # augmented embeddings of each drawing that heads are trained on
 _WAY_OF_EMBEDDING, _SHOTS_OF_EMBEDDING = 20, 3
-_SHORT, _SHORT_SHARE = 3, 0.9  # instances of the episodes that heads are trained on first, and their share of the steps
+_SHORT = {3: 0.3, 5: 0.2}  # instances of the episodes that heads are trained on first, with their share of the steps
 _SHOWN = (1, 2, 3, 4, 5, 10)
 _PUBLISHED = {
     "MANN": {1: 0.364, 2: 0.828, 3: 0.910, 4: 0.926, 5: 0.949, 10: 0.981},
@@ -78,9 +80,9 @@ def main() -> None:
     """Train what is not yet trained, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "omniglot", help="of the networks")
-    parser.add_argument("--embedding-steps", type=int, default=400)
-    parser.add_argument("--steps", type=int, default=2000, help="of every head with the label one step late")
-    parser.add_argument("--round-steps", type=int, default=1000, help="of every head in rounds")
+    parser.add_argument("--embedding-steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=10000, help="of every head with the label one step late")
+    parser.add_argument("--round-steps", type=int, default=2000, help="of every head in rounds")
     parser.add_argument("--episodes", type=int, default=1000, help="that accuracies are measured on")
     arguments = parser.parse_args()
     folder = Path(os.environ.get("SHARED_DATA", "../shared"), "omniglot")
@@ -139,18 +141,15 @@ def train_embedding(drawings: Drawings, budget: Budget) -> ConvEmbedding:
 
 
 def train_head(method: Method, head: Head, views: Tensor, classes: Tensor, budget: Budget) -> None:
-    """Train a head on episodes of the training drawings, by their embeddings (N, views, E), in its order.
-
-    Most steps have episodes of 3 instances, which take a third of the time.
-    """
+    """Train a head on episodes of the training drawings, by their embeddings (N, views, E), in its order, short ones first."""
     steps = budget.steps(method.order)
     optimiser = _optimiser(steps, batch=16)
-    samplers = {number: EpisodeSampler(classes, WAY, number) for number in (_SHORT, INSTANCES)}
+    sampler = EpisodeSampler(classes, WAY, INSTANCES)
+    ends = [share * steps for share in itertools.accumulate(_SHORT.values())]
 
     def draw(step: Draw) -> Batch:
-        episodes = samplers[_SHORT if step.step < _SHORT_SHARE * steps else INSTANCES].draw(
-            optimiser.batch, step.generator
-        )
+        shots = [*_SHORT, INSTANCES][bisect.bisect_right(ends, step.step)]
+        episodes = sampler.draw(optimiser.batch, step.generator, shots=shots)
         arranged = method.order.arrange(episodes, step.generator)
         view = torch.randint(views.shape[1], arranged.clips.shape, generator=step.generator)
         return Batch(views[arranged.clips, view], arranged.labels)
@@ -160,7 +159,7 @@ def train_head(method: Method, head: Head, views: Tensor, classes: Tensor, budge
         return _loss_and_accuracy(method.order.classify(head, batch.shown, known), batch.labels)
 
     name = f"{method.name}_{method.order.name.replace(' ', '_')}"
-    train(_run(name, budget, optimiser, budget.embedding, _SHORT_SHARE), head, optimiser, Task(draw, compute))
+    train(_run(name, budget, optimiser, budget.embedding, _SHORT), head, optimiser, Task(draw, compute))
 
 
 def report(results: Mapping[Method, Tensor], alphabets: Sequence[str], budget: Budget) -> None:

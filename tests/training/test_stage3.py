@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -18,14 +19,15 @@ from training.fewshot.heads import build_head
 from training.fewshot.methods import build_classifier, build_inputs
 from training.fewshot.predict import embed_clips
 from training.fewshot.tasks import class_task, episode_task, validate
+from training.params import ShortEpisodes
 
 CLASSES = torch.arange(5).repeat_interleave(6)
 STAGE = settings()
 ROWS = [SimpleNamespace(class_id=10 * int(number), split="train") for number in CLASSES]
 
 
-def drawn(task, seed):
-    return task.draw(Draw(0, torch.Generator().manual_seed(seed)))
+def drawn(task, seed, step=STAGE.optimiser.steps - 1):
+    return task.draw(Draw(step, torch.Generator().manual_seed(seed)))
 
 
 def test_the_loss_of_a_head_is_that_of_all_its_predictions_and_the_accuracy_that_of_the_last_round():
@@ -41,6 +43,12 @@ def test_the_loss_of_a_head_is_that_of_all_its_predictions_and_the_accuracy_that
     measured = task.compute(batch)
     torch.testing.assert_close(measured["loss"], torch.stack(losses).mean())
     assert float(measured["accuracy"]) == pytest.approx(sum(hits) / 12)
+
+
+def test_the_first_episodes_of_a_head_are_short():
+    stage = settings(short_episodes=ShortEpisodes(instances=2, share=0.5), optimiser=replace(STAGE.optimiser, steps=8))
+    task = episode_task(build_head("mann", stage), EpisodeSampler(CLASSES, 3, 4), torch.randn(30, 2, 6), stage)
+    assert [drawn(task, 0, step).labels.shape[1] for step in range(8)] == [2] * 4 + [4] * 4
 
 
 def test_every_view_of_every_clip_is_used():

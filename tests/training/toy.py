@@ -145,6 +145,7 @@ def write_params(root: Path, **changes: Any) -> None:
         "embedding_optimiser": optimiser(steps=3),
         "optimiser": optimiser(steps=3),
         "instances": 3,
+        "short_episodes": {"instances": 2, "share": 0.5},
         "views": 4,
     }
     end_to_end = {"instances": 2, "micro_batch": None, "class_weight": 1.0}

@@ -59,18 +59,18 @@ class EpisodeSampler:
             raise ValueError(f"{way}-way episodes of {shots} clips a class: {len(self._by_class)} classes have as many")
         self._way, self._shots = way, shots
 
-    def draw(self, number: int, generator: Generator) -> Episodes:
-        """Draw `number` episodes."""
-        drawn = [self._draw_one(generator) for _ in range(number)]
+    def draw(self, number: int, generator: Generator, *, shots: int | None = None) -> Episodes:
+        """Draw `number` episodes; with `shots`, of that many clips of each class, at most as many as the sampler's."""
+        drawn = [self._draw_one(generator, shots or self._shots) for _ in range(number)]
         return Episodes(torch.stack([clips for clips, _ in drawn]), torch.stack([labels for _, labels in drawn]))
 
-    def _draw_one(self, generator: Generator) -> tuple[Tensor, Tensor]:
+    def _draw_one(self, generator: Generator, shots: int) -> tuple[Tensor, Tensor]:
         """Clips and episode labels, each (shots, way)."""
         chosen = torch.randperm(len(self._by_class), generator=generator)[: self._way]
         clips = []
         for number in chosen.tolist():
             members = self._by_class[number]
-            clips.append(members[torch.randperm(len(members), generator=generator)[: self._shots]])
+            clips.append(members[torch.randperm(len(members), generator=generator)[:shots]])
         # In each round the classes come in another order; the order in which they were chosen gives their labels.
-        labels = torch.rand(self._shots, self._way, generator=generator).argsort(1)
+        labels = torch.rand(shots, self._way, generator=generator).argsort(1)
         return torch.stack(clips, 1).gather(1, labels), labels

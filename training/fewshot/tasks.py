@@ -69,20 +69,22 @@ def episode_task(
     settings: Stage3,
     measured: tuple[TrainingClasses, Tensor] | None = None,
 ) -> Task[EpisodeBatch]:
-    """Training a head on random episodes; the accuracy in their last round is recorded beside the loss.
+    """Training a head on random episodes, short ones first; the accuracy in their last round is recorded beside the loss.
 
     Args:
         head: the head.
         sampler: of the episodes.
         embedded: views of all clips, (N, views, E); a random one of each clip is used.
-        settings: the batch size.
+        settings: the batch size, and the episodes of the first steps.
         measured: classes that are measured by validations, and embeddings of all clips, (N, E).
     """
     embedded = embedded.cpu()
     device = next(head.parameters()).device
+    short = settings.short_episodes
 
     def draw(step: Draw) -> EpisodeBatch:
-        episodes = sampler.draw(settings.optimiser.batch, step.generator)
+        shots = short.instances if step.step < short.share * settings.optimiser.steps else None
+        episodes = sampler.draw(settings.optimiser.batch, step.generator, shots=shots)
         view = torch.randint(embedded.shape[1], episodes.clips.shape, generator=step.generator)
         clips, view, labels = map(step.share, (episodes.clips, view, episodes.labels))
         return EpisodeBatch(embedded[clips, view].to(device), labels.to(device))

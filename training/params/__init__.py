@@ -23,7 +23,7 @@ from training.params.pretrain import Autoencoder, Pretrain
 from training.params.running import Compile, Loader, Storage, Train
 from training.params.stage1 import Stage1
 from training.params.stage2 import Stage2
-from training.params.stage3 import END_TO_END, UNTRAINED, EncoderName, EndToEnd, FeatureKind, Stage3
+from training.params.stage3 import END_TO_END, UNTRAINED, EncoderName, EndToEnd, FeatureKind, ShortEpisodes, Stage3
 
 __all__ = [
     "END_TO_END",
@@ -47,6 +47,7 @@ __all__ = [
     "Memory",
     "Optimiser",
     "Pretrain",
+    "ShortEpisodes",
     "StackedLSTM",
     "Stage1",
     "Stage2",

@@ -48,6 +48,19 @@ class EndToEnd:
 
 
 @dataclass(frozen=True)
+class ShortEpisodes:
+    """The episodes that a head trains on first.
+
+    Args:
+        instances: clips of each class; at most those of `Stage3`.
+        share: of the head's steps.
+    """
+
+    instances: Annotated[int, Range(2, 100)]
+    share: Fraction
+
+
+@dataclass(frozen=True)
 class Stage3:
     """Few-shot learners on features of an encoder.
 
@@ -60,6 +73,7 @@ class Stage3:
         label_share: of the clips of the other training classes that have labels.
         views: embeddings of each training clip, with dropout, that the heads train on.
         embedding_optimiser: of the embedding, which classifies the training classes; a step takes `batch` clips.
+        short_episodes: the episodes that the heads train on first.
         optimiser: of the heads; a step takes `batch` episodes.
     """
 
@@ -86,6 +100,7 @@ class Stage3:
     otam: TemporalAlignment
     trx: TemporalRelations
     embedding_optimiser: Optimiser
+    short_episodes: ShortEpisodes
     optimiser: Optimiser
     end_to_end: EndToEnd
     seed: Count
@@ -100,10 +115,12 @@ class Stage3:
         ):
             if optimiser.validations and not self.validation_classes:
                 raise ValueError(f"validation_classes is 0: must be above 0 for {name}.validations")
-        if self.end_to_end.instances > self.instances:
-            raise ValueError(
-                f"end_to_end.instances is {self.end_to_end.instances}: must be at most instances, {self.instances}"
-            )
+        for name, instances in (
+            ("end_to_end.instances", self.end_to_end.instances),
+            ("short_episodes.instances", self.short_episodes.instances),
+        ):
+            if instances > self.instances:
+                raise ValueError(f"{name} is {instances}: must be at most instances, {self.instances}")
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise ValueError(f"methods is {list(self.methods)}: must name at least one, and none twice")
         heads, encoders = get_args(HeadName), get_args(EncoderName)

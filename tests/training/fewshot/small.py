@@ -8,6 +8,7 @@ from training.params import (
     InContextTransformer,
     Memory,
     Optimiser,
+    ShortEpisodes,
     StackedLSTM,
     Stage3,
     TemporalAlignment,
@@ -34,6 +35,7 @@ def settings(**changes: object) -> Stage3:
         **{"otam": TemporalAlignment(0.1), "trx": TemporalRelations(5, (2,))},
         **{"embedding_optimiser": optimiser, "optimiser": optimiser, "seed": 0},
         "text": ClassText(encoder=None, ngrams=(3, 4), words=2, buckets=64),
+        "short_episodes": ShortEpisodes(instances=2, share=0.0),
         "end_to_end": EndToEnd(instances=2, micro_batch=None, class_weight=1.0, finetuned=optimiser, scratch=optimiser),
     }
     return Stage3(**(values | changes))  # type: ignore[arg-type]

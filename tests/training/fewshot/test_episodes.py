@@ -52,6 +52,14 @@ def test_every_class_and_every_clip_is_drawn_with_equal_chance():
     assert (counts / counts.sum() - 1 / 48).abs().max() < 0.004
 
 
+def test_fewer_clips_of_the_classes_that_have_enough_for_whole_episodes():
+    classes = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 3])
+    episodes = EpisodeSampler(classes, 2, 3).draw(50, Generator().manual_seed(0), shots=2)
+    assert episodes.clips.shape == episodes.labels.shape == (50, 2, 2)
+    assert classes[episodes.clips].unique().tolist() == [1, 2]
+    assert len(episodes.clips.unique()) == 6
+
+
 def test_classes_with_too_few_clips_are_left_out():
     classes = torch.tensor([0, 0, 1, 1, 1, 2, 2, 2, 3])
     shown = classes[draw(50, way=2, shots=3, classes=classes).clips]
