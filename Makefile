@@ -4,6 +4,7 @@ PYTHON ?= python3 python3.13 python3.12 python3.11  # the first that is 3.11 or 
 BIN := .venv/bin
 DVC := $(BIN)/dvc repro
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE  # with it, every process would compile the packages anew, as uv installs them without bytecode
 
 .PHONY: help setup setup-data dataset train-stage1 train-stage2 train-stage3 evaluate report all
 .PHONY: test test-slow bench bench-video bench-composite bench-models bench-loader bench-train bench-gpu bench-gestures bench-omniglot ablation ablation-stage2 format lint typecheck docs lock clean
