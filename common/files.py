@@ -4,6 +4,7 @@ import contextlib
 import glob
 import json
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 _PREFIX = ".part-"
 _NAME_LENGTH = 200  # characters of a file's name in that of its temporary file, so that it fits
+_KEEP_FREE, _KEEP_SHARE = 5e9, 0.1  # bytes of a disk that caches leave free, and their share of a smaller disk
 _STARTED = time.time()
 _discarding = False
 
@@ -64,6 +66,12 @@ def write_json(path: Path, value: Any) -> None:
         ValueError: `value` contains NaN or an infinity, which JSON does not have.
     """
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def has_room(path: Path, size: int) -> bool:
+    """Whether the disk of `path`, which need not exist, has `size` bytes for a cache and then 5 GB, or a tenth of it, free."""
+    disk = shutil.disk_usage(next(folder for folder in (path, *path.absolute().parents) if folder.exists()))
+    return disk.free - size > min(_KEEP_FREE, _KEEP_SHARE * disk.total)
 
 
 def sweep(folder: Path) -> None:

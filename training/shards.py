@@ -2,21 +2,19 @@
 
 import hashlib
 import os
-import shutil
 import time
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, cast
 
 from common.errors import ParamError, WorkError
-from common.files import sweep, write_bytes
+from common.files import has_room, sweep, write_bytes
 from common.paths import SHARDS
 from common.redact import redact
 
 _FOLDER = SHARDS.as_posix()
 CACHE = Path("data/clips")  # filmstrips from a URL, by digest; below the current folder
 _ATTEMPTS, _WAIT_S = 3, 1.0  # of a read from a URL; the wait doubles
-_FREE = 0.1  # of the disk that the cache leaves free
 
 
 class Shards(Protocol):
@@ -121,7 +119,7 @@ class RemoteShards:
             raise WorkError(
                 f"{self.place} sends whole shards instead of byte ranges: set params.yaml: loader.storage to stream"
             )
-        if _digest(data) == sha256 and _has_room(len(data)):
+        if _digest(data) == sha256 and has_room(CACHE, len(data)):
             write_bytes(cached, data)
         return data
 
@@ -146,11 +144,6 @@ class RemoteShards:
 
 def _digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
-
-
-def _has_room(size: int) -> bool:
-    disk = shutil.disk_usage(next(folder for folder in (CACHE, *CACHE.parents) if folder.exists()))
-    return disk.free - size > _FREE * disk.total
 
 
 def _line(error: Exception) -> str:

@@ -2,14 +2,35 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections import namedtuple
 from pathlib import Path
 
 import pytest
 
-from common.files import replacing, sweep, sweep_beside, write_bytes, write_json
+from common.files import has_room, replacing, sweep, sweep_beside, write_bytes, write_json
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "size", "room"),
+    [
+        (1000, 50, 40, True),  # in GB
+        (1000, 50, 46, False),
+        (1000, 5, 0, False),
+        (20, 3, 0.9, True),  # a tenth of a small disk
+        (20, 3, 1.1, False),
+    ],
+)
+def test_caches_leave_5_gb_or_a_tenth_of_a_disk_free(here, monkeypatch, total, free, size, room):
+    asked = []
+    usage = namedtuple("usage", "total used free")(total * 1e9, (total - free) * 1e9, free * 1e9)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: asked.append(path) or usage)
+    (here / "data").mkdir()
+    assert has_room(Path("data/clips/new"), int(size * 1e9)) is room
+    assert asked[0].resolve() == here / "data"
 
 
 def test_write_creates_folders_and_replaces_the_file(here):

@@ -26,6 +26,12 @@ def _one_cpu_thread() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _room_on_any_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Caches and shared memory are used here, however full this machine's disk is."""
+    monkeypatch.setattr("common.files._KEEP_FREE", 0)
+
+
 @pytest.fixture
 def toy_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder with toy shards and params that train for a few steps; the test runs in it."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from common.errors import WorkError
 from training.clips import Clip, Clips
 from training.data.decoded import DecodedFrames, StreamedFrames
-from training.data.mapped import has_room, local_processes
+from training.data.mapped import can_share, local_processes
 from training.data.memory import free_gpu_memory, free_memory
 from training.data.order import VisitOrder
 from training.data.resident import MemoryFrames
@@ -67,7 +67,7 @@ def _choose(size: int, device: torch.device, storage: Storage, *, local: bool) -
     """Where frames of `size` bytes are kept, and the reason."""
     gpu, host = free_gpu_memory(device), free_memory()
     processes = local_processes()
-    copies = 1 if processes == 1 or has_room(size) else processes
+    copies = 1 if processes == 1 or can_share(size) else processes
     fits_gpu, fits_host = size < _GPU_SHARE * gpu, copies * size < _HOST_SHARE * host
     memory: Place = "gpu" if fits_gpu else "host"
     free = f"{gpu / 1e9:,.1f} GB of the GPU's memory are free" if fits_gpu else f"{host / 1e9:,.1f} GB are free"

@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,10 +9,9 @@ import torch
 from torch import Tensor
 
 from common.errors import WorkError
-from common.files import sweep
+from common.files import has_room, sweep
 
 FOLDER = Path("data/frames", platform.node())  # by machine, because several may see the current folder
-_FREE = 0.1  # of the disk that stays free
 
 
 def local_processes() -> int:
@@ -21,10 +19,9 @@ def local_processes() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def has_room(size: int) -> bool:
+def can_share(size: int) -> bool:
     """Whether the disk has room for a file of `size` bytes; the kernel may move mapped memory there."""
-    disk = shutil.disk_usage(next(folder for folder in (FOLDER, *FOLDER.parents) if folder.exists()))
-    return disk.free - size > _FREE * disk.total
+    return has_room(FOLDER, size)
 
 
 def map_shared(name: str, size: int, fill: Callable[[Tensor], None]) -> Tensor:

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from common.errors import WorkError
 from training.clips import Clip, Clips
 from training.data.decoded import decoder_threads, stop_if_all_bad
-from training.data.mapped import has_room, local_processes, map_shared
+from training.data.mapped import can_share, local_processes, map_shared
 from training.data.order import VisitOrder
 from training.data.transfer import copy_to
 
@@ -36,7 +36,7 @@ class MemoryFrames:
         self._device = device
         shape = (len(rows), clips.ticks, clips.size, clips.size, 3)
         size = torch.Size(shape).numel()
-        if local_processes() > 1 and has_room(size):
+        if local_processes() > 1 and can_share(size):
 
             def fill(content: Tensor) -> None:
                 threads = decoder_threads(1)  # the other processes wait

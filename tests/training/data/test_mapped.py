@@ -101,7 +101,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_file(clips, monkeypatch):
 
 
 def test_memory_is_not_shared_on_a_disk_without_room(clips, monkeypatch):
-    monkeypatch.setattr("training.data.resident.has_room", lambda _: False)
+    monkeypatch.setattr("training.data.resident.can_share", lambda _: False)
     first, second = load(clips), load(clips)
     first._frames.pixels[:] = 7
     assert not (windows_of(second) == 7).all()

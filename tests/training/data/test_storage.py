@@ -56,7 +56,7 @@ def test_processes_that_cannot_share_memory_need_it_each(monkeypatch):
     monkeypatch.setattr(storage, "free_memory", lambda: 10 * GB)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
     for room, place in ((True, "host"), (False, "decode")):
-        monkeypatch.setattr(storage, "has_room", lambda _, room=room: room)
+        monkeypatch.setattr(storage, "can_share", lambda _, room=room: room)
         assert storage._choose(GB, storage.torch.device("cpu"), "auto", local=True)[0] == place
 
 
