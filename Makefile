@@ -126,7 +126,7 @@ docs: setup  ## the documentation as a website, in site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lock: setup  ## resolve pyproject.toml into requirements.txt and requirements-data.txt (UPGRADE=1 for newer versions of everything)
-	$(compile) $(if $(UPGRADE),--upgrade) --extra cluster --extra text --extra training --extra youtube --group dev -o requirements.txt
+	$(compile) $(if $(UPGRADE),--upgrade) --extra cluster --extra export --extra text --extra training --extra youtube --group dev -o requirements.txt
 	$(compile) --group graph --constraint requirements.txt -o requirements-data.txt
 
 compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url pyproject.toml
