@@ -1,8 +1,8 @@
 """Accuracy at the k-th instance of a class on Omniglot, beside the published one (Santoro et al. 2016), and ProtoNet's.
 
 Needs SHARED_DATA/omniglot. The two alphabets that come last by name are held out; of the others an embedding is trained by
-prototypical networks, and on it, frozen, every head, in Santoro's order (each label one step late) and in rounds. An
-interrupted run goes on where it stopped.
+prototypical networks, and on it, frozen, every head, in Santoro's order (each label one step late), by one step of the network
+per drawing as published and by two, and in rounds. An interrupted run goes on where it stopped.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from benchmarks.characters import ConvEmbedding, Drawings, augment, read_alphabets, with_turns
 from benchmarks.measure import Target, describe_machine, markdown_table, print_targets
-from benchmarks.orders import EMBEDDING, INSTANCES, METHODS, ROUNDS, SCALE, SEQUENCE, WAY, Method, Order
+from benchmarks.orders import EMBEDDING, INSTANCES, METHODS, ROUNDS, SCALE, SEQUENCE, TWO_STEPS, WAY, Method, Order
 from training.engine.checkpoints import Run, fingerprint
 from training.engine.loop import train
 from training.engine.statistics import mean_ci95
@@ -53,6 +53,7 @@ class Budget:
     Args:
         embedding: of the embedding.
         sequence: of every head with the label one step late, which takes longer to learn.
+        two_steps: of every head with the label one step late and two steps of the network per drawing.
         rounds: of every head in rounds.
         data: digest of the drawings.
         seed: of all random numbers.
@@ -60,13 +61,14 @@ class Budget:
 
     embedding: int
     sequence: int
+    two_steps: int
     rounds: int
     data: str = ""
     seed: int = 0
 
     def steps(self, order: Order) -> int:
         """Of a head in this order."""
-        return self.sequence if order is SEQUENCE else self.rounds
+        return {SEQUENCE: self.sequence, TWO_STEPS: self.two_steps, ROUNDS: self.rounds}[order]
 
 
 class Batch(NamedTuple):
@@ -82,6 +84,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "omniglot", help="of the networks")
     parser.add_argument("--embedding-steps", type=int, default=1200)
     parser.add_argument("--steps", type=int, default=10000, help="of every head with the label one step late")
+    parser.add_argument(
+        "--two-step-steps", type=int, default=4000, help="of those with two steps of the network per drawing"
+    )
     parser.add_argument("--round-steps", type=int, default=2000, help="of every head in rounds")
     parser.add_argument("--episodes", type=int, default=1000, help="that accuracies are measured on")
     arguments = parser.parse_args()
@@ -89,7 +94,7 @@ def main() -> None:
     archives = sorted(folder.glob("*.zip"))
     if not archives:
         sys.exit(f"{folder} has no *.zip: SHARED_DATA names the folder with omniglot/*.zip")
-    budget = Budget(arguments.embedding_steps, arguments.steps, arguments.round_steps)
+    budget = Budget(arguments.embedding_steps, arguments.steps, arguments.two_step_steps, arguments.round_steps)
     alphabets = read_alphabets(archives)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with contextlib.chdir(arguments.folder):
@@ -167,7 +172,7 @@ def report(results: Mapping[Method, Tensor], alphabets: Sequence[str], budget: B
     episodes = len(next(iter(results.values())))
     print(
         f"\n{describe_machine()}, held out: {', '.join(alphabets[-_HELD_OUT:])}, {budget.embedding} steps of the embedding, "
-        f"{budget.sequence} and {budget.rounds} of each head, {episodes} episodes\n"
+        f"{budget.sequence}, {budget.two_steps} and {budget.rounds} of each head, {episodes} episodes\n"
     )
     table = [
         [f"{name}, Santoro et al. 2016", SEQUENCE.name, *(f"{values[number]:.1%}" for number in _SHOWN)]
@@ -184,7 +189,9 @@ def report(results: Mapping[Method, Tensor], alphabets: Sequence[str], budget: B
     by_name = {(method.name, method.order): values for method, values in results.items()}
     prototypes = by_name["prototypes", ROUNDS]
     print(f"\nProtoNet, 5-way: 1-shot {_interval(prototypes[:, 1])}, 5-shot {_interval(prototypes[:, 5])}\n")
-    print_targets(list(targets(by_name["MANN", SEQUENCE].mean(0), by_name["LSTM", SEQUENCE].mean(0))))
+    for order in (SEQUENCE, TWO_STEPS):
+        print(f"{order.name}:")
+        print_targets(list(targets(by_name["MANN", order].mean(0), by_name["LSTM", order].mean(0))))
 
 
 def targets(mann: Tensor, lstm: Tensor) -> Iterator[Target]:

@@ -1,7 +1,7 @@
 """The orders in which episodes are shown, and the heads that the Omniglot benchmark compares in them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from torch import Generator, Tensor
@@ -12,7 +12,7 @@ from training.fewshot.lstm import LSTMMemory
 from training.fewshot.mann import MANN
 from training.fewshot.predict import accuracies, predict
 from training.fewshot.protonet import PrototypeHead
-from training.fewshot.recurrent import RecurrentHead
+from training.fewshot.recurrent import Recurrence, RecurrentHead, TwoStepHead
 from training.fewshot.sequential import Sequences, instance_accuracies, predict_sequences, to_sequences
 from training.fewshot.transformer import TransformerHead
 
@@ -49,6 +49,7 @@ def in_rounds(head: Head, embedded: Tensor, episodes: Episodes) -> Tensor:
 
 
 SEQUENCE = Order("label one step late", to_sequences, lambda head, *batch: head.sequence(*batch), in_sequence)
+TWO_STEPS = replace(SEQUENCE, name="label one step late, two steps a clip")  # see `TwoStepHead`
 ROUNDS = Order("rounds", lambda episodes, _: episodes, lambda head, *batch: head.rounds(*batch), in_rounds)
 
 
@@ -60,16 +61,15 @@ class Method(NamedTuple):
     order: Order
 
 
-def build_mann() -> RecurrentHead:
+def build_mann() -> Recurrence:
     """The memory of Santoro et al. (2016), but for one row per head to write to, and sharpened read weights."""
     inputs = EMBEDDING + WAY
-    network = MANN(inputs, WAY, rows=128, width=40, controller=200, heads=4, decay=0.95, write="per_head")
-    return RecurrentHead(network, SCALE)
+    return MANN(inputs, WAY, rows=128, width=40, controller=200, heads=4, decay=0.95, write="per_head")
 
 
-def build_lstm() -> Head:
+def build_lstm() -> Recurrence:
     """Two LSTMs of 200 units."""
-    return RecurrentHead(LSTMMemory(EMBEDDING + WAY, WAY, units=200, layers=2), SCALE)
+    return LSTMMemory(EMBEDDING + WAY, WAY, units=200, layers=2)
 
 
 def build_transformer() -> Head:
@@ -80,9 +80,11 @@ def build_transformer() -> Head:
 METHODS = (
     Method("prototypes", PrototypeHead, SEQUENCE),
     Method("prototypes", PrototypeHead, ROUNDS),
-    Method("MANN", build_mann, SEQUENCE),
-    Method("LSTM", build_lstm, SEQUENCE),
+    Method("MANN", lambda: RecurrentHead(build_mann(), SCALE), SEQUENCE),
+    Method("LSTM", lambda: RecurrentHead(build_lstm(), SCALE), SEQUENCE),
+    Method("MANN", lambda: TwoStepHead(build_mann(), SCALE), TWO_STEPS),
+    Method("LSTM", lambda: TwoStepHead(build_lstm(), SCALE), TWO_STEPS),
     Method("transformer", build_transformer, ROUNDS),
-    Method("MANN", build_mann, ROUNDS),
-    Method("LSTM", build_lstm, ROUNDS),
+    Method("MANN", lambda: RecurrentHead(build_mann(), SCALE), ROUNDS),
+    Method("LSTM", lambda: RecurrentHead(build_lstm(), SCALE), ROUNDS),
 )

@@ -102,14 +102,14 @@ def test_targets_compare_errors_with_the_published_ones_and_the_lstm_s():
 def test_the_table_of_a_run_in_a_few_steps_and_a_second_run_that_trains_nothing(archives, monkeypatch, capsys):
     folder = archives[0].parent.parent
     monkeypatch.setenv("SHARED_DATA", str(folder))
-    options = "--embedding-steps 3 --steps 2 --round-steps 2 --episodes 4"
+    options = "--embedding-steps 3 --steps 2 --two-step-steps 2 --round-steps 2 --episodes 4"
     monkeypatch.setattr(sys, "argv", ["omniglot", "--folder", str(folder / "networks"), *options.split()])
     omniglot.main()
     printed = capsys.readouterr().out
     rows = [line.split("|")[1].strip() for line in printed.splitlines() if line.startswith("| ") and "---" not in line]
     assert rows[1:3] == ["MANN, Santoro et al. 2016", "LSTM, Santoro et al. 2016"]
     assert rows[3:5] == ["prototypes"] * 2
-    assert rows[5:11] == ["MANN", "LSTM", "transformer", "MANN", "LSTM", "ruling out labels alone"]
+    assert rows[5:13] == ["MANN", "LSTM", "MANN", "LSTM", "transformer", "MANN", "LSTM", "ruling out labels alone"]
     assert "held out: B, C" in printed
     assert printed.splitlines()[-1].startswith("targets: ")
     monkeypatch.setattr(omniglot, "_loss_and_accuracy", None)  # a step would fail

@@ -117,6 +117,7 @@ def test_the_same_additions_give_the_same_bytes_for_any_number_of_workers(frozen
     assert one == two
 
 
+@pytest.mark.slow
 def test_adding_twice_goes_on_from_the_first_time(frozen):
     add_clips(frozen)
     frozen.run(*STAGES)

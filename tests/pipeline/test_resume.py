@@ -98,19 +98,25 @@ def assert_clean_end(code, err, how):
 
 
 @pytest.mark.parametrize(
-    "how",
-    [pytest.param(signal.SIGKILL, id="kill -9"), pytest.param(signal.SIGINT, id="Ctrl-C", marks=pytest.mark.slow)],
+    ("how", "shares"),
+    [
+        pytest.param(signal.SIGKILL, (0.7,), id="kill -9"),
+        pytest.param(signal.SIGKILL, (0.3, 0.6, 0.9), id="kill -9, often", marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, (0.3, 0.6, 0.9), id="Ctrl-C, often", marks=pytest.mark.slow),
+    ],
 )
-def test_stages_interrupted_at_any_time_end_with_the_same_bytes_when_rerun(uninterrupted, fresh, durations, how):
-    """Each stage gets the signal at several moments of its run, then runs to its end."""
+def test_stages_interrupted_at_any_time_end_with_the_same_bytes_when_rerun(
+    uninterrupted, fresh, durations, how, shares
+):
+    """Each stage gets the signal after these shares of its time, then runs to its end."""
     interrupted = 0
     for stage in STAGES:
-        for share in (0.3, 0.6, 0.9):
+        for share in shares:
             code, err = run_and_signal(fresh, stage, share * durations[stage], how)
             assert_clean_end(code, err, how)
             interrupted += code != 0
         run_stages(fresh, [stage])
-    assert interrupted >= len(STAGES) // 2  # else nothing was tested
+    assert interrupted >= len(shares) * len(STAGES) // 6  # else nothing was tested
     assert_same(outputs(fresh), outputs(uninterrupted))
     assert not list(fresh.root.rglob(".part-*"))
 
@@ -253,6 +259,7 @@ def test_a_changed_param_redoes_its_stage_and_what_follows_and_nothing_before(fi
     assert rewritten_files(finished, files) >= cuts
 
 
+@pytest.mark.slow
 def test_a_param_changed_and_changed_back_ends_with_the_same_bytes(uninterrupted, finished):
     finished.set(resample__pad="hold")
     run_stages(finished)
@@ -288,7 +295,14 @@ def small_disk(folder, size):
         pytest.skip("mounting a small file system is not permitted here")
 
 
-@pytest.mark.parametrize(("folder", "stage"), [("filmstrips", "resize"), ("shards", "shard"), ("trimmed", "trim")])
+@pytest.mark.parametrize(
+    ("folder", "stage"),
+    [
+        ("filmstrips", "resize"),
+        pytest.param("shards", "shard", marks=pytest.mark.slow),
+        pytest.param("trimmed", "trim", marks=pytest.mark.slow),
+    ],
+)
 def test_a_full_disk_ends_the_stage_with_one_line_and_a_rerun_completes(uninterrupted, fresh, folder, stage):
     before = STAGES[: STAGES.index(stage)]
     run_stages(fresh, before)

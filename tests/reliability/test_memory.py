@@ -93,6 +93,7 @@ def test_files_that_ask_for_much_memory_fail_alone_within_the_limit(project: Pro
     assert max(peaks.values()) < LIMIT_MB << 20
 
 
+@pytest.mark.slow
 def test_a_clip_that_ran_out_of_memory_is_tried_again_by_retry(project: Project) -> None:
     write_video(
         project.root / "clips/class/large.mp4", frame_times(2, 10), size=LARGEST, pictures=[flat_picture(LARGEST)] * 2

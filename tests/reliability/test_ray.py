@@ -204,6 +204,8 @@ FAULTS: dict[str, tuple[Callable[[Nodes, "subprocess.Popen[str]"], None], dict[i
     "SIGTERM to the driver": (terminate_driver, {0: [], 143: [INTERRUPTED.replace("interrupted", "terminated")]}),
 }
 
+TIMES = {"a shared folder": 3, "a store": 1}  # that each fault is tried, by where the filmstrips go
+
 
 def disturb(nodes: Nodes, project: Project, fault: str, delay_s: float) -> str:
     """Run resize on the cluster with a fault, and run it again; returns how the first run ended."""
@@ -224,24 +226,14 @@ def disturb(nodes: Nodes, project: Project, fault: str, delay_s: float) -> str:
     return "after its end" if ended else "finished" if driver.returncode == 0 else "ended"
 
 
-@pytest.mark.parametrize(
-    ("faults", "times"),
-    [
-        pytest.param(["kill -9 of a Ray worker"], {"a shared folder": 1}, id="fast"),
-        pytest.param(
-            list(FAULTS),
-            {"a shared folder": 3, "a store": 1},
-            id="all",
-            marks=[pytest.mark.slow, pytest.mark.timeout(2400)],
-        ),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
 def test_a_rerun_after_a_lost_process_gives_the_bytes_of_one_machine(
-    nodes: Nodes, uninterrupted: Project, resampled: Project, tmp_path: Path, faults, times
+    nodes: Nodes, uninterrupted: Project, resampled: Project, tmp_path: Path
 ) -> None:
     """Each fault comes so many times, in each of so many equal parts of the time after the first clip was sent."""
     draw, counts = random.Random(0), Counter[tuple[str, str]]()
-    for (place, count), fault in itertools.product(times.items(), faults):
+    for (place, count), fault in itertools.product(TIMES.items(), FAULTS):
         for part in range(count):
             root = tmp_path / f"{fault}, {place}, {part}"
             store = root.with_name(f"store of {root.name}") if place == "a store" else None

@@ -168,7 +168,7 @@ def test_later_stages_refuse_a_pre_training_of_older_code(copied_project, monkey
         run(stage)
 
 
-@pytest.mark.parametrize(("ticks", "size"), [(64, 112), (50, 32)])
+@pytest.mark.parametrize(("ticks", "size"), [pytest.param(64, 112, marks=pytest.mark.slow), (50, 32)])
 def test_stages_train_on_clips_of_another_size_and_length(tmp_path, monkeypatch, ticks, size):
     clips = toy.orbit_clips(classes=6, held_out=3, per_class=3, ticks=ticks, size=size)
     toy.write_shards(tmp_path, clips)

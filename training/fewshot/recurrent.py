@@ -100,3 +100,15 @@ class RecurrentHead(Head):
     def _predict(self, queries: Tensor, way: int, state: State) -> Tensor:
         blank = queries.new_zeros(*queries.shape[:2], way)
         return self.network.predict(torch.cat([self.scale * queries, blank], 2), state)
+
+
+class TwoStepHead(RecurrentHead):
+    """A recurrent head that takes two steps per clip of a sequence: one classifies it, the next takes it in with its label.
+
+    Labels are known as late as in `RecurrentHead.sequence`, where the network has to keep a clip until its label comes with
+    the next one. Here the step that classifies leaves the state as it was.
+    """
+
+    def sequence(self, embedded: Tensor, labels: Tensor) -> Tensor:
+        """Classify every clip with all clips before it as support: rounds of one clip."""
+        return self.rounds(embedded.unsqueeze(2), labels.unsqueeze(2)).squeeze(2)

@@ -94,7 +94,9 @@ def test_ffmpeg_of_yt_dlp_ends_with_the_stage_and_a_rerun_completes(host, number
     assert temporary_files(host.project.root) == []
 
 
-@pytest.mark.parametrize(("status", "code"), [(429, "rate_limited"), (403, "forbidden")])
+@pytest.mark.parametrize(
+    ("status", "code"), [(429, "rate_limited"), pytest.param(403, "forbidden", marks=pytest.mark.slow)]
+)
 def test_blocked_request_ends_the_requests_until_retry(host, status, code):
     for video in (B, C, D):
         host.queue_faults(f"/youtube/{video}.mp4", *[Fault(status=status)] * 5)

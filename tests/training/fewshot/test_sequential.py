@@ -17,7 +17,7 @@ from training.fewshot.lstm import LSTMMemory
 from training.fewshot.mann import MANN
 from training.fewshot.predict import accuracies, predict
 from training.fewshot.protonet import PrototypeHead
-from training.fewshot.recurrent import RecurrentHead
+from training.fewshot.recurrent import RecurrentHead, TwoStepHead
 from training.fewshot.sequential import (
     exclusion_accuracy,
     instance_accuracies,
@@ -85,6 +85,17 @@ def test_a_step_s_inputs_are_its_embedding_and_the_label_of_the_step_before(name
             expected, state = model.network(shown, state)
             torch.testing.assert_close(logits[episode, step], expected[0])
             label = labels[episode, step]
+
+
+@RECURRENT
+def test_two_steps_per_clip_classify_it_with_the_earlier_ones_as_support(name):
+    (embedded, labels), late = sequences(), head(name)
+    model = TwoStepHead(late.network, float(late.scale.detach())).double()
+    logits = model.sequence(embedded, labels)
+    for step in range(STEPS):
+        expected = model(embedded[:, :step], labels[:, :step], embedded[:, step : step + 1])[:, 0]
+        torch.testing.assert_close(logits[:, step], expected)
+    assert not torch.allclose(logits, late.sequence(embedded, labels))
 
 
 VARIANTS = pytest.mark.parametrize(
