@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from common.files import write_bytes
 from common.paths import LOGS, PLOTS
@@ -16,7 +16,8 @@ from common.paths import LOGS, PLOTS
 class RunLog:
     """The log of a run: one JSON object a line, each with the name of its `event`. A resumed run appends.
 
-    Scalars are also written for TensorBoard, to logs/tensorboard/<run>/, if it is installed.
+    Scalars are also written for TensorBoard, to logs/tensorboard/<run>/, if it is installed. It keeps the last ones in memory
+    until the log, a context manager, is closed.
 
     Args:
         name: of the run; may contain slashes.
@@ -40,6 +41,13 @@ class RunLog:
 
             self._board = SummaryWriter(str(LOGS / "tensorboard" / name), purge_step=first + 1)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._board is not None:
+            self._board.close()
+
     def start(self, **values: object) -> None:
         """The start or the resumption of the run, with the `time` (ISO 8601, UTC)."""
         self._write("start", values | {"time": datetime.now(UTC).isoformat(timespec="seconds")})
@@ -57,8 +65,6 @@ class RunLog:
     def end(self, step: int) -> None:
         """The end of the run, and the `seconds` since its start or resumption."""
         self._write("end", {"step": step, "seconds": round(time.monotonic() - self._started, 3)})
-        if self._board is not None:
-            self._board.close()
 
     def _write(self, event: str, values: Mapping[str, object]) -> None:
         if self._path is not None:

@@ -115,10 +115,12 @@ class _Training(Generic[Drawn]):
             batch = next(drawn)
             batches = itertools.chain([batch], drawn)
             objective, meter = self._guarded(partial(self._prepare, batch))
-            log = RunLog(self._run.name, first, write=self._save)
-            log.start(**self._description(first, compiled=self._is_compiled(objective)))
             quiet = None if self._group.is_first else True
-            with tqdm(desc=self._run.name, total=steps, initial=first, unit="step", disable=quiet) as bar:
+            with (
+                RunLog(self._run.name, first, write=self._save) as log,
+                tqdm(desc=self._run.name, total=steps, initial=first, unit="step", disable=quiet) as bar,
+            ):
+                log.start(**self._description(first, compiled=self._is_compiled(objective)))
                 meter.restart(drawn.waited_s)
                 for step in range(first, steps):
                     self._unread.append(self._guarded(partial(self._step, step, objective, batches)))
@@ -141,7 +143,7 @@ class _Training(Generic[Drawn]):
                     if done:
                         break
                     meter.restart(drawn.waited_s)
-            log.end(len(self.history["loss"]))
+                log.end(len(self.history["loss"]))
         if self._is_compiled(objective):
             del objective
             torch.compiler.reset()  # frees the memory of CUDA graphs

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import yaml
+from rocrate.rocrate import ROCrate
 
 from common.errors import WorkError
 from tests.conftest import REPO
@@ -104,8 +105,7 @@ def test_damaged_or_missing_lock_is_one_line(project, text):
 
 
 def test_rocrate_reads_the_workflow(project):
-    rocrate = pytest.importorskip("rocrate.rocrate")
     project.run("crate")
-    loaded = rocrate.ROCrate(str(project.root))
+    loaded = ROCrate(str(project.root))
     assert loaded.mainEntity.id == "dvc.yaml"
     assert loaded.get("#run")["instrument"].id == "dvc.yaml"

@@ -5,6 +5,7 @@ import math
 from dataclasses import replace
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.training.engine.quadratic import Quadratic, noisy, settings
 from training.engine.checkpoints import Run
@@ -46,14 +47,16 @@ def test_a_resumed_run_appends_and_a_run_that_starts_over_does_not(here):
     assert [event["event"] for event in events(here, "stage9/run")] == ["start", "step", "step", "end"]
     with log_path("stage9/run").open("a") as file:
         file.write('{"event": "st')
-    RunLog("stage9/run", 10).step(20, {"loss": 1.0})
+    with RunLog("stage9/run", 10) as log:
+        log.step(20, {"loss": 1.0})
     *_, torn, last = log_path("stage9/run").read_text().splitlines()
     assert torn == '{"event": "st'
     assert json.loads(last) == {"event": "step", "step": 20, "loss": 1.0}
 
 
 def test_values_that_json_does_not_have_become_null(here):
-    RunLog("run", 0).step(1, {"loss": math.nan, "other": math.inf})
+    with RunLog("run", 0) as log:
+        log.step(1, {"loss": math.nan, "other": math.inf})
     assert events(here) == [{"event": "step", "step": 1, "loss": None, "other": None}]
 
 
@@ -65,7 +68,22 @@ def test_without_saving_there_is_no_log(here):
 
 
 def test_tensorboard_gets_the_same_values(here):
-    pytest.importorskip("tensorboard")
     model = Quadratic()
     train(Run("run", "f", 0), model, settings(20), noisy(model))
-    assert list((here / "logs/tensorboard/run").glob("events.*"))
+    written = EventAccumulator(str(here / "logs/tensorboard/run")).Reload()
+    steps = [event for event in events(here) if event["event"] == "step"]
+    assert [(scalar.step, scalar.value) for scalar in written.Scalars("loss")] == [
+        (event["step"], pytest.approx(event["loss"])) for event in steps
+    ]
+
+
+def test_tensorboard_gets_the_values_of_a_run_that_fails(here):
+    def fail():
+        with RunLog("run", 0) as log:
+            log.step(10, {"loss": 0.5})
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    written = EventAccumulator(str(here / "logs/tensorboard/run")).Reload()
+    assert [(scalar.step, scalar.value) for scalar in written.Scalars("loss")] == [(10, 0.5)]
