@@ -132,4 +132,4 @@ lock: setup  ## resolve pyproject.toml into requirements.txt and requirements-da
 compile = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header --no-emit-index-url pyproject.toml
 
 clean:  ## remove the outputs of all stages but those in git (not .venv)
-	rm -rf data checkpoints plots/*.png plots/stage3 reports site dvclive manifests/*.parquet
+	rm -rf data checkpoints plots/*.png plots/ablation plots/stage3 reports site dvclive manifests/*.parquet
