@@ -59,6 +59,11 @@ def download(project):
     return manifest, {path.name: path.read_bytes() for path in project.root.glob("data/raw/**/*.mp4")}
 
 
+def others_slow(names, fast):
+    """Params of a test: the names that are not `fast` are for `make test-slow`."""
+    return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 @pytest.fixture
 def expected(host, tmp_path):
     """Manifest and files of a download without faults, in another folder."""
@@ -85,7 +90,7 @@ TEMPORARY = {
 }
 
 
-@pytest.mark.parametrize("fault", TEMPORARY)
+@pytest.mark.parametrize("fault", others_slow(TEMPORARY, {"server errors", "resets in mid-body"}))
 def test_temporary_fault_changes_nothing(host, expected, fault):
     host.files["/elsewhere.tar.gz"] = host.files[PART]
     host.queue_faults(PART, *TEMPORARY[fault])
@@ -105,7 +110,7 @@ LASTING = {
 }
 
 
-@pytest.mark.parametrize("fault", LASTING)
+@pytest.mark.parametrize("fault", others_slow(LASTING, {"gone", "resets", "not an archive", "cut short"}))
 def test_lasting_fault_is_typed_and_a_rerun_completes(host, expected, fault):
     content = host.files[PART]
     host.queue_faults(PART, *[LASTING[fault][0]] * 12)
