@@ -12,12 +12,14 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from benchmarks.jitter import Jitter
 from common.errors import WorkError
 
 _SIDE = 28  # pixels
 _TURNS = 4  # by 90 degrees; each makes a class of its own
 _BATCH = 512
-_SHIFT, _ANGLE = 0.1, 0.2  # of an augmented drawing, at most: of its side, radians
+_JITTER = Jitter(angle=0.2, shift=0.1, scale=0.1, stretch=0.1, shear=0.2)
+_SLIGHT_JITTER = Jitter(angle=0.1, shift=0.05, scale=0.05, stretch=0.05, shear=0.1)
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,17 @@ def with_turns(alphabets: Sequence[Tensor]) -> Drawings:
     return Drawings(characters.flatten(0, 1), classes)
 
 
+def with_mirrored(drawings: Drawings) -> Drawings:
+    """The drawings, then their mirror images, which are of classes of their own."""
+    number = int(drawings.classes.max()) + 1
+    return Drawings(
+        torch.cat([drawings.images, drawings.images.flip(2)]), torch.cat([drawings.classes, number + drawings.classes])
+    )
+
+
 def augment(images: Tensor, generator: Generator) -> Tensor:
-    """Shift and turn each drawing a little: (N, 28, 28) uint8 -> (N, 28, 28) uint8."""
-    random = 2 * torch.rand(3, len(images), generator=generator) - 1
-    angle, (x, y) = _ANGLE * random[0], 2 * _SHIFT * random[1:]
-    rows = torch.stack([angle.cos(), -angle.sin(), x, angle.sin(), angle.cos(), y], 1).unflatten(1, (2, 3))
-    grid = F.affine_grid(rows, [len(images), 1, _SIDE, _SIDE], align_corners=False)
-    return F.grid_sample(images.unsqueeze(1).float(), grid, align_corners=False).squeeze(1).round().byte()
+    """Turn, stretch and shift each drawing a little: (N, 28, 28) uint8 -> (N, 28, 28) uint8."""
+    return _JITTER(images.unsqueeze(1), generator).squeeze(1)
 
 
 class ConvEmbedding(nn.Module):
@@ -95,6 +101,11 @@ class ConvEmbedding(nn.Module):
         """`forward` in eval mode, in batches."""
         self.eval()
         return torch.cat([self(part) for part in tqdm(images.split(_BATCH), "embed", leave=False, disable=None)])
+
+    def averaged(self, images: Tensor, generator: Generator, copies: int) -> Tensor:
+        """The mean of `of_all` over each drawing and slightly jittered copies of it, of unit length."""
+        jittered = [_SLIGHT_JITTER(images.unsqueeze(1), generator).squeeze(1) for _ in range(copies)]
+        return F.normalize(torch.stack([self.of_all(shown) for shown in (images, *jittered)]).mean(0), dim=1)
 
 
 def _decode(content: bytes) -> Tensor:

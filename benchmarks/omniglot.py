@@ -2,7 +2,8 @@
 
 Needs SHARED_DATA/omniglot. The two alphabets that come last by name are held out; of the others an embedding is trained by
 prototypical networks, and on it, frozen, every head, in Santoro's order (each label one step late), by one step of the network
-per drawing as published and by two, and in rounds. An interrupted run goes on where it stopped.
+per drawing as published and by two, and in rounds. Heads learn from mirrored drawings too, whose embeddings are as inexact as
+those of held-out characters, because the embedding has not learned from them. An interrupted run goes on where it stopped.
 """
 
 import argparse
@@ -22,7 +23,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from benchmarks.characters import ConvEmbedding, Drawings, augment, read_alphabets, with_turns
+from benchmarks.characters import ConvEmbedding, Drawings, augment, read_alphabets, with_mirrored, with_turns
 from benchmarks.measure import Target, describe_machine, markdown_table, print_targets
 from benchmarks.orders import EMBEDDING, INSTANCES, METHODS, ROUNDS, SCALE, SEQUENCE, TWO_STEPS, WAY, Method, Order
 from training.engine.checkpoints import Run, fingerprint
@@ -36,13 +37,43 @@ from training.fewshot.sequential import exclusion_accuracy
 from training.params import Optimiser
 
 _HELD_OUT = 2  # alphabets
-_VIEWS = 3  # augmented embeddings of each drawing that heads are trained on
+_VIEWS = 4  # augmented embeddings of each drawing that heads are trained on
+_COPIES = 3  # jittered, of a held-out drawing, whose embeddings and its own are averaged
 _WAY_OF_EMBEDDING, _SHOTS_OF_EMBEDDING = 20, 3
-_SHORT = {3: 0.3, 5: 0.2}  # instances of the episodes that heads are trained on first, with their share of the steps
 _SHOWN = (1, 2, 3, 4, 5, 10)
 _PUBLISHED = {
     "MANN": {1: 0.364, 2: 0.828, 3: 0.910, 4: 0.926, 5: 0.949, 10: 0.981},
     "LSTM": {1: 0.244, 2: 0.495, 3: 0.553, 4: 0.610, 5: 0.636, 10: 0.625},
+}
+
+
+class Phase(NamedTuple):
+    """A part of a head's training.
+
+    Args:
+        share: of its steps.
+        instances: of each class in its episodes.
+        order: of its episodes.
+    """
+
+    share: float
+    instances: int
+    order: Order
+
+
+def _short_first(order: Order) -> tuple[Phase, ...]:
+    return Phase(0.3, 3, order), Phase(0.2, 5, order), Phase(0.5, INSTANCES, order)
+
+
+_PHASES = {  # of heads, by the order that they are measured in
+    SEQUENCE: _short_first(SEQUENCE),
+    ROUNDS: _short_first(ROUNDS),
+    TWO_STEPS: (
+        Phase(0.15, 3, ROUNDS),
+        Phase(0.1, 5, ROUNDS),
+        Phase(0.25, INSTANCES, ROUNDS),
+        Phase(0.5, INSTANCES, TWO_STEPS),
+    ),
 }
 
 
@@ -72,20 +103,21 @@ class Budget:
 
 
 class Batch(NamedTuple):
-    """Drawings or embeddings of episodes, and their labels."""
+    """Drawings or embeddings of episodes, their labels, and the order they are in."""
 
     shown: Tensor  # (B, ..., 28, 28) or (B, ..., E)
     labels: Tensor  # (B, ...)
+    order: Order = ROUNDS
 
 
 def main() -> None:
     """Train what is not yet trained, and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "omniglot", help="of the networks")
-    parser.add_argument("--embedding-steps", type=int, default=1200)
+    parser.add_argument("--embedding-steps", type=int, default=2400)
     parser.add_argument("--steps", type=int, default=10000, help="of every head with the label one step late")
     parser.add_argument(
-        "--two-step-steps", type=int, default=4000, help="of those with two steps of the network per drawing"
+        "--two-step-steps", type=int, default=5000, help="of those with two steps of the network per drawing"
     )
     parser.add_argument("--round-steps", type=int, default=2000, help="of every head in rounds")
     parser.add_argument("--episodes", type=int, default=1000, help="that accuracies are measured on")
@@ -107,17 +139,18 @@ def measure(alphabets: Sequence[Tensor], budget: Budget, episodes: int) -> dict[
     train_set, test_set = with_turns(alphabets[:-_HELD_OUT]), with_turns(alphabets[-_HELD_OUT:])
     budget = replace(budget, data=hashlib.sha256(train_set.images.numpy().tobytes()).hexdigest())
     embedding = train_embedding(train_set, budget)
+    learned = with_mirrored(train_set)
     views = torch.stack(
-        [embedding.of_all(augment(train_set.images, Generator().manual_seed(view))) for view in range(_VIEWS)], 1
+        [embedding.of_all(augment(learned.images, Generator().manual_seed(view))) for view in range(_VIEWS)], 1
     )
-    embedded = embedding.of_all(test_set.images)
+    embedded = embedding.averaged(test_set.images, Generator().manual_seed(budget.seed), _COPIES)
     drawn = EpisodeSampler(test_set.classes, WAY, INSTANCES).draw(episodes, Generator().manual_seed(budget.seed))
     results = {}
     for method in METHODS:
         torch.manual_seed(budget.seed)
         head = method.build()
         if any(True for _ in head.parameters()):
-            train_head(method, head, views, train_set.classes, budget)
+            train_head(method, head, views, learned.classes, budget)
         results[method] = method.order.accuracies(head.eval(), embedded, drawn)
         shown = " ".join(f"{share:.1%}" for share in results[method].mean(0).tolist())
         print(f"{method.name}, {method.order.name}: {shown}", flush=True)
@@ -146,25 +179,26 @@ def train_embedding(drawings: Drawings, budget: Budget) -> ConvEmbedding:
 
 
 def train_head(method: Method, head: Head, views: Tensor, classes: Tensor, budget: Budget) -> None:
-    """Train a head on episodes of the training drawings, by their embeddings (N, views, E), in its order, short ones first."""
-    steps = budget.steps(method.order)
+    """Train a head on episodes of the training drawings, by their embeddings (N, views, E), phase by phase."""
+    steps, phases = budget.steps(method.order), _PHASES[method.order]
     optimiser = _optimiser(steps, batch=16)
     sampler = EpisodeSampler(classes, WAY, INSTANCES)
-    ends = [share * steps for share in itertools.accumulate(_SHORT.values())]
+    ends = [share * steps for share in itertools.accumulate(phase.share for phase in phases[:-1])]
 
     def draw(step: Draw) -> Batch:
-        shots = [*_SHORT, INSTANCES][bisect.bisect_right(ends, step.step)]
-        episodes = sampler.draw(optimiser.batch, step.generator, shots=shots)
-        arranged = method.order.arrange(episodes, step.generator)
+        phase = phases[bisect.bisect_right(ends, step.step)]
+        episodes = sampler.draw(optimiser.batch, step.generator, shots=phase.instances)
+        arranged = phase.order.arrange(episodes, step.generator)
         view = torch.randint(views.shape[1], arranged.clips.shape, generator=step.generator)
-        return Batch(views[arranged.clips, view], arranged.labels)
+        return Batch(views[arranged.clips, view], arranged.labels, phase.order)
 
     def compute(batch: Batch) -> dict[str, Tensor]:
         known = F.one_hot(batch.labels, WAY).to(batch.shown)
-        return _loss_and_accuracy(method.order.classify(head, batch.shown, known), batch.labels)
+        return _loss_and_accuracy(batch.order.classify(head, batch.shown, known), batch.labels)
 
     name = f"{method.name}_{method.order.name.replace(' ', '_')}"
-    train(_run(name, budget, optimiser, budget.embedding, _SHORT), head, optimiser, Task(draw, compute))
+    shaping = [(phase.share, phase.instances, phase.order.name) for phase in phases]
+    train(_run(name, budget, optimiser, budget.embedding, shaping), head, optimiser, Task(draw, compute))
 
 
 def report(results: Mapping[Method, Tensor], alphabets: Sequence[str], budget: Budget) -> None:

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from benchmarks import omniglot
-from benchmarks.characters import ConvEmbedding, augment, read_alphabets, with_turns
+from benchmarks.characters import ConvEmbedding, augment, read_alphabets, with_mirrored, with_turns
+from benchmarks.jitter import Jitter
 
 CHARACTERS, DRAWINGS = 5, 10
 
@@ -63,6 +64,15 @@ def test_a_character_turned_by_90_degrees_is_another_class(archives):
     assert torch.equal(turned.rot90(-1, (1, 2)), upright)
 
 
+def test_the_mirror_image_of_a_character_is_another_class(archives):
+    turned = with_turns(list(read_alphabets(archives).values())[:1])
+    found, number = with_mirrored(turned), len(turned.images)
+    assert torch.equal(found.images[:number], turned.images)
+    assert torch.equal(found.classes[:number], turned.classes)
+    assert np.array_equal(found.images[number:].numpy(), turned.images.numpy()[:, :, ::-1])
+    assert torch.equal(found.classes[number:], turned.classes + CHARACTERS * 4)
+
+
 def test_augmented_drawings_are_shifted_and_turned_a_little():
     images = torch.zeros(50, 28, 28, dtype=torch.uint8)
     images[:, 12:16, 12:16] = 255
@@ -84,6 +94,19 @@ def test_embeddings_have_unit_length_and_do_not_depend_on_the_batch():
     assert embedded.shape == (600, 16)
     torch.testing.assert_close(embedded.norm(dim=1), torch.ones(600))
     torch.testing.assert_close(embedded[:3], model.of_all(images[:3]), atol=1e-5, rtol=1e-4)
+
+
+def test_averaged_embeddings_are_the_means_over_a_drawing_and_its_copies():
+    torch.manual_seed(0)
+    model, images = ConvEmbedding(16, channels=8), torch.randint(0, 256, (20, 28, 28), dtype=torch.uint8)
+    alone = model.averaged(images, torch.Generator().manual_seed(0), copies=0)
+    torch.testing.assert_close(alone, model.of_all(images))
+    found = model.averaged(images, torch.Generator().manual_seed(0), copies=2)
+    generator = torch.Generator().manual_seed(0)
+    jitter = Jitter(angle=0.1, shift=0.05, scale=0.05, stretch=0.05, shear=0.1)
+    copies = [model.of_all(jitter(images[:, None], generator)[:, 0]) for _ in range(2)]
+    mean = (alone + copies[0] + copies[1]) / 3
+    torch.testing.assert_close(found, mean / mean.norm(dim=1, keepdim=True))
 
 
 def test_targets_compare_errors_with_the_published_ones_and_the_lstm_s():
