@@ -32,34 +32,30 @@ class CentredWindows(ClipWindows):
         return crop_bright(super().windows(index, starts), self._size)
 
 
-class SymmetricWindows(CentredWindows):
-    """Centred windows of every clip as it is, turned, mirrored and backwards; clips of one symmetry are of classes of their own.
-
-    Symmetry n is n % 4 quarter turns, after a mirror image if n // 4 is odd, after the reversal of time if n is at least 8.
+class TurnedWindows(CentredWindows):
+    """Centred windows of every clip as it is and after quarter turns; clips of one turn are of classes of their own.
 
     Args:
         clips: where the clips are read from.
         rows: the clips.
         frames: frames of a window, each a tick apart.
         size: of the crops, even.
-        symmetries: 1 to 16.
+        turns: 1 to 4; a clip is turned by 0 to `turns - 1` quarters.
     """
 
-    def __init__(self, clips: Clips, rows: Sequence[Clip], *, frames: int, size: int, symmetries: int) -> None:
+    def __init__(self, clips: Clips, rows: Sequence[Clip], *, frames: int, size: int, turns: int) -> None:
         super().__init__(clips, rows, frames=frames, size=size)
         self._clips, classes = len(self.rows), 1 + max(clip.class_id for clip in self.rows)
         self.rows = tuple(
-            replace(clip, class_id=clip.class_id + number * classes)
-            for number in range(symmetries)
-            for clip in self.rows
+            replace(clip, class_id=clip.class_id + turn * classes) for turn in range(turns) for clip in self.rows
         )
-        self._valid = self._valid.repeat(symmetries)
+        self._valid = self._valid.repeat(turns)
 
     def windows(self, index: Tensor, starts: Tensor) -> Tensor:
         """See `ClipWindows.windows`: (B, frames, size, size, 3) uint8."""
         frames = super().windows(index % self._clips, starts)
-        symmetries = (index // self._clips).tolist()
-        return torch.stack([_moved(clip, number) for clip, number in zip(frames, symmetries, strict=True)])
+        turns = (index // self._clips).tolist()
+        return torch.stack([clip.rot90(turn, (1, 2)) for clip, turn in zip(frames, turns, strict=True)])
 
 
 def crop_bright(frames: Tensor, size: int) -> Tensor:
@@ -80,9 +76,3 @@ def crop_bright(frames: Tensor, size: int) -> Tensor:
     padded = F.pad(frames, (0, 0, *4 * (size // 2,)))
     batch, time = torch.meshgrid(*map(torch.arange, frames.shape[:2]), indexing="ij")
     return padded[batch[..., None, None], time[..., None, None], top[..., :, None], left[..., None, :]]
-
-
-def _moved(clip: Tensor, symmetry: int) -> Tensor:
-    """A clip (T, size, size, 3) after a symmetry; see `SymmetricWindows`."""
-    axes = [axis for axis, moved in ((0, symmetry // 8), (2, symmetry // 4 % 2)) if moved]
-    return clip.flip(axes).rot90(symmetry % 4, (1, 2))

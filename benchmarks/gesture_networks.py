@@ -4,10 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from benchmarks.centred import CentredWindows, SymmetricWindows
-from benchmarks.jitter import Jitter
+from benchmarks.centred import CentredWindows, TurnedWindows
 from training import params
 from training.clips import Clip, Clips
 from training.data.windows import ClipWindows
@@ -27,11 +26,10 @@ from training.models.masking import Masking
 from training.models.preprocess import preprocess
 from training.params import NAMED_HEADS, Adapter, EncoderName, Optimiser, Stage3
 
-VERSION = 3  # of the code that shapes weights
+VERSION = 2  # of the code that shapes weights
 SHOTS = (1, 5)
 SIZE = 32  # pixels around the hand
 BATCH = 64
-_JITTER = Jitter(angle=0.26, shift=0.12, scale=0.15)
 
 
 @dataclass(frozen=True)
@@ -42,16 +40,16 @@ class Settings:
         pretrain_steps: of the autoencoder.
         embedding_steps: of the embedding.
         head_steps: of every head that is trained.
-        symmetries: of the training clips; clips of one symmetry are classes of their own.
-        views: jittered windows of each training clip, each with one embedding that heads train on.
+        turns: quarter turns of the training clips; turned clips are classes of their own.
+        views: embeddings of each training clip, with dropout, that heads train on.
         width: channels of the embedding's convolutions.
     """
 
     pretrain_steps: int = 300
-    embedding_steps: int = 600
+    embedding_steps: int = 300
     head_steps: int = 200
     episodes: int = 400
-    symmetries: int = 16
+    turns: int = 4
     views: int = 4
     frames: int = 20
     ratio: float = 0.75
@@ -60,7 +58,7 @@ class Settings:
     width: int = 128
     hidden: int = 256
     embedding: int = 64
-    dropout: float = 0.1
+    dropout: float = 0.3
     scale: float = 16.0
     seed: int = 0
 
@@ -113,13 +111,13 @@ def method_scores(
         score: of a head and what it works on, of all test clips.
     """
     stage = _stage3(split, settings)
-    seen = SymmetricWindows(clips, split.train, frames=settings.frames, size=SIZE, symmetries=settings.symmetries)
+    seen = TurnedWindows(clips, split.train, frames=settings.frames, size=SIZE, turns=settings.turns)
     unseen = CentredWindows(clips, split.test, frames=settings.frames, size=SIZE)
     classes = torch.tensor([clip.class_id for clip in seen.rows]).unique(return_inverse=True)[1]
     sampler = EpisodeSampler(classes, stage.way, stage.instances)
     found = {}
     for encoder, model in autoencoders(clips, split, settings).items():
-        shown, tested = standardised(_frame_tokens(model, seen, settings.views), _frame_tokens(model, unseen, 1))
+        shown, tested = standardised(_frame_tokens(model, seen), _frame_tokens(model, unseen))
         frames = _embedding(_run(split, settings, f"embedding_{encoder}"), shown, classes, stage)
         for name, kind in HEADS.items():
             if name in NAMED_HEADS or (kind.trained and encoder == "random"):
@@ -137,7 +135,7 @@ def method_scores(
 
 
 def standardised(seen: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (N, views, times, 1, F) and (M, ...) less their mean over the N clips, views and times, by their deviation.
+    """Features (N, 1, times, 1, F) and (M, ...) less their mean over the N clips and all times, by their deviation.
 
     The deviations are raised by a twentieth of that of all values, so that values that hardly change stay small.
     """
@@ -147,7 +145,7 @@ def standardised(seen: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _embedding(run: Run, features: Tensor, classes: Tensor, stage: Stage3) -> FrameEmbedding:
-    """A frame-wise embedding of features (N, views, times, 1, F), trained by classifying their clips."""
+    """A frame-wise embedding of features (N, 1, times, 1, F), trained by classifying their clips."""
     shape = FeatureShape(features.shape[2], 1, features.shape[4])
     model = build_classifier(shape, int(classes.max()) + 1, stage)
     task = class_task(model, features, torch.arange(len(classes)), classes, stage)
@@ -156,26 +154,17 @@ def _embedding(run: Run, features: Tensor, classes: Tensor, stage: Stage3) -> Fr
 
 
 @torch.no_grad()
-def _frame_tokens(model: MAE, data: ClipWindows, views: int) -> Tensor:
-    """The tokens of all places as one vector for each time patch of each clip's middle window, (N, views, times, 1, places * D).
+def _frame_tokens(model: MAE, data: ClipWindows) -> Tensor:
+    """The tokens of all places as one vector for each time patch of each clip's middle window, (N, 1, times, 1, places * D).
 
-    All views but the first are jittered. In a crop around the hand the place of a token tells which part of the hand it shows;
-    stage 3's embedding of separate places takes their mean.
+    In a crop around the hand the place of a token tells which part of the hand it shows; stage 3's embedding of separate places
+    takes their mean.
     """
-    times, generator, found = model.config.grid.time_patches, Generator().manual_seed(0), []
+    times, found = model.config.grid.time_patches, []
     for index in data.batches(BATCH):
-        frames = data.even_windows(index, 0, 1)
-        shown = torch.stack([frames, *(_jittered(frames, generator) for _ in range(views - 1))], 1)
-        tokens = model.encode(preprocess(shown.flatten(0, 1), model.config))
-        found.append(tokens.unflatten(0, shown.shape[:2]).unflatten(2, (times, -1)).flatten(3).unsqueeze(3))
+        tokens = model.encode(preprocess(data.even_windows(index, 0, 1), model.config))
+        found.append(tokens.unflatten(1, (times, -1)).flatten(2)[:, None, :, None])
     return torch.cat(found)
-
-
-def _jittered(frames: Tensor, generator: Generator) -> Tensor:
-    """Clips (B, T, S, S, 3) uint8, all frames of one by the same random map."""
-    pictures = frames.permute(0, 1, 4, 2, 3)
-    moved: Tensor = _JITTER(pictures.flatten(1, 2), generator).unflatten(1, pictures.shape[1:3])
-    return moved.permute(0, 1, 3, 4, 2)
 
 
 def _fresh(settings: Settings) -> MAE:
