@@ -28,14 +28,9 @@ class Jitter:
     def __call__(self, pictures: Tensor, generator: Generator) -> Tensor:
         """(N, C, S, S) uint8 -> (N, C, S, S) uint8, the channels of a picture alike, black where there was no picture."""
         random = 2 * torch.rand(6, len(pictures), generator=generator) - 1
-        angle, scale, stretch, shear = (
-            self.angle * random[0],
-            self.scale * random[1],
-            self.stretch * random[2],
-            random[3],
-        )
+        angle, scale, stretch = self.angle * random[0], self.scale * random[1], self.stretch * random[2]
+        width, height, slant = (scale + stretch).exp(), (scale - stretch).exp(), self.shear * random[3]
         turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).unflatten(1, (2, 2))
-        width, height, slant = (scale + stretch).exp(), (scale - stretch).exp(), self.shear * shear
         shape = torch.stack([width, slant, torch.zeros_like(slant), height], 1).unflatten(1, (2, 2))
         maps = torch.cat([turn @ shape, 2 * self.shift * random[4:].T.unsqueeze(2)], 2)
         grid = F.affine_grid(maps, [len(pictures), 1, *pictures.shape[2:]], align_corners=False)
