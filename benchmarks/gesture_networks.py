@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from benchmarks.centred import CentredWindows, TurnedWindows
+from benchmarks.frame_tokens import standardised, token_views
 from training import params
 from training.clips import Clip, Clips
-from training.data.windows import ClipWindows
 from training.engine.batches import BatchSampler, reconstruction_task
 from training.engine.checkpoints import Run, data_fingerprint, fingerprint
 from training.engine.loop import train
@@ -23,10 +23,9 @@ from training.fewshot.predict import embed_clips, embed_views
 from training.fewshot.tasks import class_task, episode_task
 from training.models import MAE, create_model
 from training.models.masking import Masking
-from training.models.preprocess import preprocess
 from training.params import NAMED_HEADS, Adapter, EncoderName, Optimiser, Stage3
 
-VERSION = 2  # of the code that shapes weights
+VERSION = 3  # of the code that shapes weights
 SHOTS = (1, 5)
 SIZE = 32  # pixels around the hand
 BATCH = 64
@@ -41,12 +40,13 @@ class Settings:
         embedding_steps: of the embedding.
         head_steps: of every head that is trained.
         turns: quarter turns of the training clips; turned clips are classes of their own.
-        views: embeddings of each training clip, with dropout, that heads train on.
+        views: of each clip, itself and jittered ones. The embedding and heads learn from each, heads with dropout; embeddings of
+            test clips are means over them.
         width: channels of the embedding's convolutions.
     """
 
     pretrain_steps: int = 300
-    embedding_steps: int = 300
+    embedding_steps: int = 600
     head_steps: int = 200
     episodes: int = 400
     turns: int = 4
@@ -117,7 +117,7 @@ def method_scores(
     sampler = EpisodeSampler(classes, stage.way, stage.instances)
     found = {}
     for encoder, model in autoencoders(clips, split, settings).items():
-        shown, tested = standardised(_frame_tokens(model, seen), _frame_tokens(model, unseen))
+        shown, tested = standardised(*(token_views(model, data, stage.views) for data in (seen, unseen)))
         frames = _embedding(_run(split, settings, f"embedding_{encoder}"), shown, classes, stage)
         for name, kind in HEADS.items():
             if name in NAMED_HEADS or (kind.trained and encoder == "random"):
@@ -134,37 +134,13 @@ def method_scores(
     return found
 
 
-def standardised(seen: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
-    """Features (N, 1, times, 1, F) and (M, ...) less their mean over the N clips and all times, by their deviation.
-
-    The deviations are raised by a twentieth of that of all values, so that values that hardly change stay small.
-    """
-    over = (0, 1, 2, 3)
-    mean, scale = seen.mean(over), seen.std(over) + 0.05 * seen.std()
-    return (seen - mean) / scale, (unseen - mean) / scale
-
-
 def _embedding(run: Run, features: Tensor, classes: Tensor, stage: Stage3) -> FrameEmbedding:
-    """A frame-wise embedding of features (N, 1, times, 1, F), trained by classifying their clips."""
+    """A frame-wise embedding of features (N, views, times, 1, F), trained by classifying their clips."""
     shape = FeatureShape(features.shape[2], 1, features.shape[4])
     model = build_classifier(shape, int(classes.max()) + 1, stage)
     task = class_task(model, features, torch.arange(len(classes)), classes, stage)
     train(run, model, stage.embedding_optimiser, task)
     return model.embedding
-
-
-@torch.no_grad()
-def _frame_tokens(model: MAE, data: ClipWindows) -> Tensor:
-    """The tokens of all places as one vector for each time patch of each clip's middle window, (N, 1, times, 1, places * D).
-
-    In a crop around the hand the place of a token tells which part of the hand it shows; stage 3's embedding of separate places
-    takes their mean.
-    """
-    times, found = model.config.grid.time_patches, []
-    for index in data.batches(BATCH):
-        tokens = model.encode(preprocess(data.even_windows(index, 0, 1), model.config))
-        found.append(tokens.unflatten(1, (times, -1)).flatten(2)[:, None, :, None])
-    return torch.cat(found)
 
 
 def _fresh(settings: Settings) -> MAE:

@@ -27,11 +27,15 @@ class Jitter:
 
     def __call__(self, pictures: Tensor, generator: Generator) -> Tensor:
         """(N, C, S, S) uint8 -> (N, C, S, S) uint8, the channels of a picture alike, black where there was no picture."""
-        random = 2 * torch.rand(6, len(pictures), generator=generator) - 1
+        maps = self.maps(len(pictures), generator)
+        grid = F.affine_grid(maps, [len(pictures), 1, *pictures.shape[2:]], align_corners=False)
+        return F.grid_sample(pictures.float(), grid, align_corners=False).round().byte()
+
+    def maps(self, number: int, generator: Generator) -> Tensor:
+        """Random maps as `torch.nn.functional.affine_grid` takes them, (number, 2, 3)."""
+        random = 2 * torch.rand(6, number, generator=generator) - 1
         angle, scale, stretch = self.angle * random[0], self.scale * random[1], self.stretch * random[2]
         width, height, slant = (scale + stretch).exp(), (scale - stretch).exp(), self.shear * random[3]
         turn = torch.stack([angle.cos(), -angle.sin(), angle.sin(), angle.cos()], 1).unflatten(1, (2, 2))
         shape = torch.stack([width, slant, torch.zeros_like(slant), height], 1).unflatten(1, (2, 2))
-        maps = torch.cat([turn @ shape, 2 * self.shift * random[4:].T.unsqueeze(2)], 2)
-        grid = F.affine_grid(maps, [len(pictures), 1, *pictures.shape[2:]], align_corners=False)
-        return F.grid_sample(pictures.float(), grid, align_corners=False).round().byte()
+        return torch.cat([turn @ shape, 2 * self.shift * random[4:].T.unsqueeze(2)], 2)

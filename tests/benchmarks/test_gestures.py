@@ -6,9 +6,11 @@ import torch
 
 from benchmarks import gestures
 from benchmarks.centred import CentredWindows, TurnedWindows
+from benchmarks.frame_tokens import frame_tokens, token_views
 from benchmarks.gesture_networks import Settings, Split
 from tests.training import toy
 from training.clips import Clips
+from training.models import create_model
 
 TEST, CLIPS, TICKS = 2, 8, 12
 SMALL = Settings(
@@ -38,6 +40,20 @@ def test_turned_clips_are_those_of_centred_windows_turned_and_of_classes_of_thei
             rows[int(place)].clip_id for place in index
         ]
     assert len({clip.class_id for clip in turned.rows}) == 9
+
+
+def test_views_are_of_the_middle_window_and_of_jittered_ones(clips):
+    model = create_model("small_2x8x8", num_frames=8, image_size=16, tubelet=2, patch=8, dim=8, depth=1, heads=2)
+    data = CentredWindows(clips, clips.select(split="train"), frames=8, size=16)
+    views = token_views(model.eval(), data, 3)
+    assert views.shape == (len(data), 3, 4, 1, 4 * 8)
+    with torch.no_grad():
+        plain = frame_tokens(model, data.even_windows(torch.arange(len(data)), 0, 1))
+    assert torch.allclose(views[:, 0], plain, atol=1e-5)
+    apart = (views[:, 1:] - plain[:, None]).abs().amax((2, 3, 4))
+    assert (apart > 1e-3).all()
+    assert not torch.equal(apart[:, 0], apart[:, 1])
+    assert torch.equal(views, token_views(model, data, 3))
 
 
 def test_every_method_is_measured_in_the_same_episodes_and_again_from_its_checkpoints(clips, monkeypatch):

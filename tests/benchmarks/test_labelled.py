@@ -58,19 +58,63 @@ def test_the_nearest_neighbour_has_the_label_of_the_closest_clip():
     assert NearestNeighbourHead()(torch.zeros(1, 0, 5), torch.zeros(1, 0, 3), torch.zeros(1, 2, 5)).eq(0).all()
 
 
-def test_a_bright_spot_is_in_the_middle_of_every_crop():
-    frames = torch.zeros(2, 3, 16, 16, 3, dtype=torch.uint8)
-    places = [[(0, 0), (15, 3), (7, 8)], [(4, 15), (9, 9), (1, 14)]]
+def squares(places, side):
+    """Clips (B, T, 64, 64, 3) with a bright square of `side` pixels, the first corners at `places` (B, T, 2)."""
+    frames = torch.zeros(*np.shape(places)[:2], 64, 64, 3, dtype=torch.uint8)
     for clip, row in enumerate(places):
         for tick, (y, x) in enumerate(row):
-            frames[clip, tick, y, x] = 200
-    crops = crop_bright(frames, 8)
-    assert crops.shape == (2, 3, 8, 8, 3)
-    assert (crops[:, :, 4, 4] == 200).all()
-    assert crops.sum() == 6 * 3 * 200
+            frames[clip, tick, y : y + side, x : x + side] = 200
+    return frames
 
 
-def test_a_crop_of_a_dark_frame_is_dark():
+def ink(frames):
+    """Mean row and column of the bright pixels of each frame (..., S, S, 3), and the share that is bright."""
+    bright = frames.amax(-1) > 100
+    rows, columns = (
+        torch.arange(bright.shape[-1]).double()[shape] for shape in ((slice(None), None), (None, slice(None)))
+    )
+    number = bright.sum((-2, -1))
+    centres = torch.stack([(bright * rows).sum((-2, -1)), (bright * columns).sum((-2, -1))], -1) / number[..., None]
+    return centres, number / bright[0, 0].numel()
+
+
+def test_what_is_bright_is_in_the_middle_of_every_crop_at_one_scale_in_a_clip():
+    places = [[(0, 0), (20, 40), (38, 8)], [(30, 36), (9, 9), (1, 30)]]
+    small, large = squares(places, 12), squares(places, 24)
+    mixed = torch.where(torch.arange(3)[:, None, None, None] == 1, large, small)
+    share = {}
+    for name, frames in (("small", small), ("large", large), ("mixed", mixed)):
+        crops = crop_bright(frames, 32)
+        assert crops.shape == (2, 3, 32, 32, 3)
+        centres, share[name] = ink(crops)
+        assert (centres - 15.5).abs().max() < 0.8
+    assert torch.equal(share["mixed"][:, 1], share["large"][:, 1])
+    assert ((share["mixed"] / share["large"])[:, [0, 2]] < 0.3).all()
+    assert (share["large"] - share["small"]).abs().max() < 0.25
+
+
+def test_maps_turn_scale_and_shift_all_crops_of_a_clip():
+    frames = squares([[(0, 0), (20, 40)], [(30, 44), (9, 9)]], 10)
+    plain, spread = ink(crop_bright(frames, 32))
+    moved = torch.tensor([[[2.0, 0, 0], [0, 2, 0]], [[2, 0, 0.5], [0, 2, -1]]])
+    centres, share = ink(crop_bright(frames, 32, moved))
+    assert torch.allclose(share[0], spread[0] / 4, atol=0.02)
+    down_and_left = torch.tensor([8.0, -4.0]).double()  # because the crops move up and right
+    assert torch.allclose(centres[1] - plain[1], down_and_left, atol=0.6)
+    turned = crop_bright(frames, 32, torch.tensor([[[0.0, -1, 0], [1, 0, 0]]]).repeat(2, 1, 1))
+    assert torch.equal(turned, torch.rot90(crop_bright(frames, 32), 1, (2, 3)))
+
+
+def test_a_frame_without_bright_pixels_shows_the_last_that_has_some_or_the_first():
+    frames = squares([[(9, 9), (20, 30), (5, 40), (30, 8), (9, 9)]], 12)
+    dark = frames.clone()
+    dark[:, [0, 2, 3]] = 0
+    dark[:, 2, 30, 30] = 255  # one pixel is not enough
+    expected = crop_bright(frames[:, [1, 1, 1, 1, 4]], 16)
+    assert torch.equal(crop_bright(dark, 16), expected)
+
+
+def test_a_crop_of_dark_frames_is_dark():
     assert not crop_bright(torch.full((1, 2, 16, 16, 3), 3, dtype=torch.uint8), 8).gt(3).any()
 
 
