@@ -36,7 +36,7 @@ class BlockEpisodes:
         self._rounds = rounds
 
     def draw(self, number: int, generator: Generator) -> Episodes:
-        """Draw `number` episodes; labels are in another order in each round."""
+        """Draw `number` episodes. In each, classes have other labels, which are in another order in each round."""
         clips = torch.empty(number, self._rounds, len(self._members), dtype=torch.long)
         for episode in clips:
             for name, blocks in enumerate(self._members):
@@ -44,8 +44,9 @@ class BlockEpisodes:
                 for position, block in enumerate(chosen.tolist()):
                     one = torch.randint(len(blocks[block]), (), generator=generator)
                     episode[position, name] = blocks[block][one]
-        labels = torch.rand(clips.shape, generator=generator).argsort(2)
-        return Episodes(clips.gather(2, labels), labels)
+        order = torch.rand(clips.shape, generator=generator).argsort(2)  # of the classes, in each round
+        names = torch.rand(number, 1, len(self._members), generator=generator).argsort(2)  # the label of each class
+        return Episodes(clips.gather(2, order), names.expand_as(order).gather(2, order))
 
 
 class NearestNeighbourHead(Head):

@@ -42,6 +42,7 @@ from training.fewshot.predict import accuracies, predict
 from training.fewshot.protonet import PrototypeHead
 
 _BLOCKS = 8  # of file numbers, in a class
+_EPISODES = 2  # version of how they are drawn
 
 
 def main() -> None:
@@ -74,7 +75,7 @@ def _measured(clips: Clips, way: int, number: int, settings: Settings) -> dict[s
     held = {names[position] for position in class_splits(len(names), way, settings.seed)[number]}
     name = f"{way}way{number}"
     rows = [tuple(clip for clip in clips.rows if (clip.class_name in held) is out) for out in (False, True)]
-    digest = fingerprint(VERSION, settings, data_fingerprint(), sorted(held), sorted(HEADS))
+    digest = fingerprint(VERSION, _EPISODES, settings, data_fingerprint(), sorted(held), sorted(HEADS))
     path = Path("results", f"{name}.json")
     if path.exists() and (stored := json.loads(path.read_text()))["fingerprint"] == digest:
         return {key: torch.tensor(values) for key, values in stored["accuracies"].items()}

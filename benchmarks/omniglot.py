@@ -117,10 +117,10 @@ def main() -> None:
     parser.add_argument("--embedding-steps", type=int, default=2400)
     parser.add_argument("--steps", type=int, default=10000, help="of every head with the label one step late")
     parser.add_argument(
-        "--two-step-steps", type=int, default=5000, help="of those with two steps of the network per drawing"
+        "--two-step-steps", type=int, default=8000, help="of those with two steps of the network per drawing"
     )
     parser.add_argument("--round-steps", type=int, default=2000, help="of every head in rounds")
-    parser.add_argument("--episodes", type=int, default=1000, help="that accuracies are measured on")
+    parser.add_argument("--episodes", type=int, default=10000, help="that accuracies are measured on")
     arguments = parser.parse_args()
     folder = Path(os.environ.get("SHARED_DATA", "../shared"), "omniglot")
     archives = sorted(folder.glob("*.zip"))

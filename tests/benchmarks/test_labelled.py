@@ -28,10 +28,13 @@ def test_clips_of_a_class_in_an_episode_are_of_different_blocks():
     blocks = torch.arange(48) // 2 % 6
     episodes = BlockEpisodes(classes, blocks, 5).draw(50, Generator().manual_seed(0))
     assert episodes.clips.shape == (50, 5, 4)
-    for name in range(4):
-        of_class = [clips[labels == name] for clips, labels in zip(episodes.clips, episodes.labels, strict=True)]
-        assert all(len({int(blocks[clip]) for clip in clips}) == 5 for clips in of_class)
-        assert {int(classes[clip]) for clips in of_class for clip in clips} == {name}
+    for label in range(4):
+        of_label = [clips[labels == label] for clips, labels in zip(episodes.clips, episodes.labels, strict=True)]
+        assert all(len({int(blocks[clip]) for clip in clips}) == 5 for clips in of_label)
+        named = [{int(classes[clip]) for clip in clips} for clips in of_label]
+        assert all(len(names) == 1 for names in named)
+        assert set.union(*named) == set(range(4))  # a label is of another class in another episode
+    assert len({tuple(row) for row in episodes.labels.flatten(0, 1).tolist()}) > 12  # of 24 orders
 
 
 def test_too_few_blocks_for_an_episode_are_an_error():
