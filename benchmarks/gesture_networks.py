@@ -33,7 +33,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Settings:
-    """What shapes a run. Values were chosen on training classes of the first split alone: half of them against the others.
+    """What shapes a run. Values but `head_steps` were chosen on training classes: half of a split's against its others.
 
     Args:
         pretrain_steps: of the autoencoder.
@@ -47,7 +47,7 @@ class Settings:
 
     pretrain_steps: int = 300
     embedding_steps: int = 600
-    head_steps: int = 200
+    head_steps: int = 1000
     episodes: int = 400
     turns: int = 4
     views: int = 4
