@@ -14,11 +14,9 @@ from training.data.windows import ClipWindows
 
 _BRIGHT = 50  # of 255; what a JPEG leaves around lines on black is darker
 _ENOUGH = 5  # bright pixels in a frame; fewer do not count for the scale
-_RADII, _MARGIN, _LEAST = (
-    1.2,
-    2.0,
-    4.0,
-)  # half the side of a crop in radii, what is added to it, and the least radius, in pixels
+_RADII = 1.2  # half the side of a crop, in radii of what is bright
+_MARGIN = 2.0  # pixels that are added to it
+_LEAST = 4.0  # pixels; a smaller radius counts as this
 
 
 class CentredWindows(ClipWindows):

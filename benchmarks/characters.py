@@ -18,7 +18,7 @@ from common.errors import WorkError
 _SIDE = 28  # pixels
 _TURNS = 4  # by 90 degrees; each makes a class of its own
 _BATCH = 512
-_JITTER = Jitter(angle=0.2, shift=0.1, scale=0.1, stretch=0.1, shear=0.2)
+JITTER = Jitter(angle=0.2, shift=0.1, scale=0.1, stretch=0.1, shear=0.2)
 _SLIGHT_JITTER = Jitter(angle=0.1, shift=0.05, scale=0.05, stretch=0.05, shear=0.1)
 
 
@@ -72,7 +72,7 @@ def with_mirrored(drawings: Drawings) -> Drawings:
 
 def augment(images: Tensor, generator: Generator) -> Tensor:
     """Turn, stretch and shift each drawing a little: (N, 28, 28) uint8 -> (N, 28, 28) uint8."""
-    return _JITTER(images.unsqueeze(1), generator).squeeze(1)
+    return JITTER(images.unsqueeze(1), generator).squeeze(1)
 
 
 class ConvEmbedding(nn.Module):

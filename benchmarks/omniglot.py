@@ -23,7 +23,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from benchmarks.characters import ConvEmbedding, Drawings, augment, read_alphabets, with_mirrored, with_turns
+from benchmarks.characters import JITTER, ConvEmbedding, Drawings, augment, read_alphabets, with_mirrored, with_turns
 from benchmarks.measure import Target, describe_machine, markdown_table, print_targets
 from benchmarks.orders import EMBEDDING, INSTANCES, METHODS, ROUNDS, SCALE, SEQUENCE, TWO_STEPS, WAY, Method, Order
 from training.engine.checkpoints import Run, fingerprint
@@ -265,7 +265,7 @@ def _optimiser(steps: int, batch: int) -> Optimiser:
 
 
 def _run(name: str, budget: Budget, *shaping: object) -> Run:
-    return Run(name, fingerprint(name, budget.data, *shaping), budget.seed)
+    return Run(name, fingerprint(name, budget.data, JITTER, *shaping), budget.seed)
 
 
 if __name__ == "__main__":
