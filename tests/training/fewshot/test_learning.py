@@ -3,19 +3,19 @@
 import pytest
 import torch
 
-from tests.training.fewshot.synthetic import EMBEDDING, WAY, accuracy, fit
+from tests.training.fewshot.synthetic import EMBEDDING, WAY, accuracy, fit, sequence_accuracy
 from training.fewshot.lstm import LSTMMemory
 from training.fewshot.mann import MANN
 from training.fewshot.protonet import PrototypeHead
-from training.fewshot.recurrent import RecurrentHead
+from training.fewshot.recurrent import RecurrentHead, TwoStepHead
+from training.fewshot.sequential import exclusion_accuracy
 from training.fewshot.transformer import TransformerHead
 
 CHANCE = pytest.approx(1 / WAY, abs=0.03)  # 5,000 predictions: five deviations
 
 
-def mann(**options):
-    network = MANN(EMBEDDING + WAY, WAY, rows=128, width=40, controller=200, heads=4, decay=0.95, **options)
-    return RecurrentHead(network, 4.0)
+def mann(head=RecurrentHead):
+    return head(MANN(EMBEDDING + WAY, WAY, rows=128, width=40, controller=200, heads=4, decay=0.95), 4.0)
 
 
 def test_class_means_are_right_from_the_second_instance_on():
@@ -33,6 +33,17 @@ def test_the_memory_network_binds_a_label_to_a_clip_within_600_steps(seed):
     assert by_instance[0] == CHANCE
     assert by_instance[1] > 0.95
     assert all(share == CHANCE for share in accuracy(head, shuffled=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "steps", "second"), [(RecurrentHead, 1000, 0.6), (TwoStepHead, 600, 0.95)])
+def test_the_memory_network_learns_from_labels_one_step_late(form, steps, second):
+    torch.manual_seed(0)
+    head = mann(form)
+    fit(head, steps=steps, batch=16, rounds=3, sequences=True)
+    by_instance = sequence_accuracy(head)
+    assert by_instance[0] < float(exclusion_accuracy(WAY)) + 0.03  # it can rule out labels that have occurred, and no more
+    assert by_instance[1] > second
 
 
 @pytest.mark.slow
