@@ -31,6 +31,9 @@ def test_pulled_dataset_is_the_pushed_one_and_nothing_is_left_to_do(tmp_path: Pa
         assert (here.root / name).exists()
     code = shutil.ignore_patterns("manifests", "data", "clips", "cache", "tmp", "__pycache__")
     shutil.copytree(here.root, there.root, ignore=code, dirs_exist_ok=True)
+    excluded = Path("manifests/excluded.csv")  # comes with the code
+    (there.root / excluded).parent.mkdir()
+    shutil.copy(here.root / excluded, there.root / excluded)
     dvc(there, "pull", "verify", "--with-deps")
     assert_same(outputs(there), outputs(here))
     assert there.call("verify").returncode == 0
